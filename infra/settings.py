@@ -1,0 +1,309 @@
+"""Every setting of every component: one frozen struct each, read once at an entry point.
+
+A setting's name is its struct's prefix and its field in capitals (`KafkaSettings.group_protocol` is
+`KAFKA_GROUP_PROTOCOL`). Values come from the environment, then from the file that the local stack
+writes, then from the default here.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import AnalysisError, ErrorCode
+
+logger = logging.getLogger(__name__)
+
+Positive = Meta(ge=1)
+SECRET = {"secret": True}
+
+
+class SettingError(AnalysisError):
+    """A setting has a value that its rule does not allow."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.SETTING_INVALID, message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message,)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the settings structs; `prefix` stands before each field's name in the environment."""
+
+    prefix: ClassVar[str]
+
+
+class KafkaSettings(Settings, frozen=True, kw_only=True):
+    """Kafka connection and topic names."""
+
+    prefix: ClassVar[str] = "KAFKA_"
+
+    bootstrap_servers: Annotated[str, Meta(description="Brokers to connect to first, as `host:port,…`.")] = (
+        "127.0.0.1:29092"
+    )
+    config_file: Annotated[
+        str,
+        Meta(
+            description="A librdkafka properties file for TLS, SASL and anything else (`name=value` lines)."
+        ),
+    ] = ""
+    group_protocol: Annotated[
+        Literal["classic", "consumer"],
+        Meta(
+            description="Group protocol: `classic` (cooperative) or `consumer` (KIP-848, brokers 4.0 and later)."
+        ),
+    ] = "classic"
+    session_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=1000, description="After this silence a member's partitions move on (`classic` protocol only)."
+        ),
+    ] = 15_000
+    images_topic: Annotated[str, Meta(description="Topic of the requests.")] = "analysis.images"
+    results_topic: Annotated[str, Meta(description="Topic of the results.")] = "analysis.results"
+    dead_letters_topic: Annotated[str, Meta(description="Topic of what nobody could answer.")] = (
+        "analysis.dead-letters"
+    )
+
+
+class TopicSettings(Settings, frozen=True, kw_only=True):
+    """What `analysis topics create` gives new topics."""
+
+    prefix: ClassVar[str] = "TOPIC_"
+
+    partitions: Annotated[
+        int, Meta(ge=1, description="Partitions of each topic: the limit of parallel workers.")
+    ] = 4
+    replication_factor: Annotated[
+        int, Meta(ge=1, description="Copies of each partition; 3 on a real cluster.")
+    ] = 1
+    min_insync_replicas: Annotated[
+        int, Meta(ge=1, description="Copies that must have a record before it counts; 2 on a real cluster.")
+    ] = 1
+    retention_hours: Annotated[int, Meta(ge=1, description="How long requests and results are kept.")] = 168
+    dead_letter_retention_hours: Annotated[int, Meta(ge=1, description="How long dead letters are kept.")] = (
+        720
+    )
+
+
+class S3Settings(Settings, frozen=True, kw_only=True):
+    """The object store: Amazon S3, MinIO, SeaweedFS, RustFS, Ceph and their like."""
+
+    prefix: ClassVar[str] = "S3_"
+
+    endpoint_url: Annotated[str, Meta(description="The store's address; empty for Amazon S3.")] = (
+        "http://127.0.0.1:29000"
+    )
+    region: Annotated[str, Meta(description="The store's region.")] = "us-east-1"
+    access_key_id: Annotated[str, Meta(description="Access key; empty to use the AWS credential chain.")] = ""
+    secret_access_key: Annotated[str, Meta(description="Secret key of the access key.", extra=SECRET)] = ""
+    uploads_bucket: Annotated[str, Meta(description="Bucket for files that are uploaded ad hoc.")] = "uploads"
+    allowed_buckets: Annotated[
+        tuple[str, ...], Meta(description="Buckets that requests may name, separated by commas.")
+    ] = ("uploads", "images")
+
+
+class DatabaseSettings(Settings, frozen=True, kw_only=True):
+    """PostgreSQL."""
+
+    prefix: ClassVar[str] = "DATABASE_"
+
+    url: Annotated[str, Meta(description="A libpq connection URL.", extra=SECRET)] = (
+        "postgresql://app@127.0.0.1:25432/analysis"
+    )
+
+
+class AnalyzerSettings(Settings, frozen=True, kw_only=True):
+    """The analyzer: its module, its workers and their limits."""
+
+    prefix: ClassVar[str] = "ANALYZER_"
+
+    module: Annotated[
+        str, Meta(description="The module to run: a shipped name, `./folder`, or `package.path:Class`.")
+    ] = "faces"
+    workers: Annotated[
+        str,
+        Meta(pattern=r"^(auto|[1-9][0-9]*)$", description="Worker processes here; `auto` takes the devices."),
+    ] = "auto"
+    gpus: Annotated[
+        str,
+        Meta(pattern=r"^(auto|[0-9]+)$", description="GPUs to use here; worker i takes GPU i modulo this."),
+    ] = "auto"
+    instance_id: Annotated[
+        str, Meta(description="Names this supervisor in transactional ids; unique among machines.")
+    ] = socket.gethostname()
+    max_batch: Annotated[
+        int, Meta(ge=0, description="Images a batch at most; 0 takes the module's own limit.")
+    ] = 0
+    max_wait_ms: Annotated[
+        float, Meta(ge=0, description="How long an unfilled batch waits for more images.")
+    ] = 5.0
+    image_threads: Annotated[
+        int, Meta(ge=0, description="Threads that fetch and decode; 0 chooses by cores.")
+    ] = 0
+    window_records: Annotated[int, Meta(ge=1, description="Records in flight in a worker at most.")] = 1000
+    window_bytes: Annotated[
+        int, Meta(ge=1, description="Bytes of records in flight in a worker at most.")
+    ] = 64 * 2**20
+    image_memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=1, description="Bytes of decoded images held by a worker at most (one larger image may pass)."
+        ),
+    ] = 512 * 2**20
+    max_image_bytes: Annotated[int, Meta(ge=1, description="Largest object that is fetched.")] = 64 * 2**20
+    max_image_pixels: Annotated[int, Meta(ge=1, description="Largest image that is decoded.")] = 100_000_000
+    transaction_interval_ms: Annotated[
+        float, Meta(ge=1, description="Time between transactions under load.")
+    ] = 100.0
+    transaction_timeout_ms: Annotated[
+        int, Meta(ge=1000, description="After this the broker aborts the transaction of a worker that died.")
+    ] = 30_000
+    drain_timeout_s: Annotated[
+        float, Meta(ge=0, description="How long a stopping worker finishes what it began.")
+    ] = 20.0
+
+
+class SinkSettings(Settings, frozen=True, kw_only=True):
+    """The sink: how rows are batched, and how long they stay."""
+
+    prefix: ClassVar[str] = "SINK_"
+
+    group_id: Annotated[str, Meta(description="The sink's consumer group.")] = "sink"
+    batch_rows: Annotated[int, Meta(ge=1, description="Results written in one transaction at most.")] = 2000
+    batch_wait_ms: Annotated[float, Meta(ge=1, description="How long a batch waits for more results.")] = (
+        100.0
+    )
+    retention_days: Annotated[
+        int, Meta(ge=1, description="Days that rows are kept; older partitions are dropped.")
+    ] = 7
+
+
+class LocalSettings(Settings, frozen=True, kw_only=True):
+    """The local stack: where its data lies, and its ports on 127.0.0.1."""
+
+    prefix: ClassVar[str] = "LOCAL_"
+
+    dir: Annotated[
+        str, Meta(description="Folder of data, logs and credentials; empty for `.local` here.")
+    ] = ""
+    kafka_port: Annotated[
+        int, Meta(ge=1, le=65534, description="Kafka; the next port is its controller's.")
+    ] = 29092
+    s3_port: Annotated[
+        int, Meta(ge=1, le=65526, description="S3; the nine ports after it are the server's own.")
+    ] = 29000
+    postgres_port: Annotated[int, Meta(ge=1, le=65535, description="PostgreSQL.")] = 25432
+
+
+ALL_SETTINGS: tuple[type[Settings], ...] = (
+    KafkaSettings,
+    TopicSettings,
+    S3Settings,
+    DatabaseSettings,
+    AnalyzerSettings,
+    SinkSettings,
+    LocalSettings,
+)
+
+OLD_NAMES = {"TOTAL_NUMBER_OF_MODULES": "ANALYZER_WORKERS", "TOTAL_GPU_NUMBER": "ANALYZER_GPUS"}
+"""Names of the Django server that this service replaces, and what they are called now."""
+
+STACK_FILE = "stack.env"
+"""File in the local stack's folder that says how to reach it (`NAME=value` lines, mode 0600)."""
+
+S = TypeVar("S", bound=Settings)
+
+
+def project_dir() -> Path:
+    """The checkout, where there is one; otherwise the current folder."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def local_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The local stack's folder, made absolute."""
+    named = (os.environ if environ is None else environ).get("LOCAL_DIR", "")
+    return Path(named).expanduser().resolve() if named else project_dir() / ".local"
+
+
+def read_stack_file(folder: Path) -> dict[str, str]:
+    """The `NAME=value` pairs that a local stack in `folder` has written; none where it never ran."""
+    try:
+        lines = (folder / STACK_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def variable(cls: type[Settings], field: str) -> str:
+    """The environment variable of a field."""
+    return cls.prefix + field.upper()
+
+
+def load(cls: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """Reads the settings of one component.
+
+    Raises:
+        SettingError: a value breaks its rule; the message names the variable.
+    """
+    given = os.environ if environ is None else environ
+    values = {field: raw for field, (raw, _) in _collect(cls, given).items()}
+    return _convert(cls, values)
+
+
+def origins(cls: type[Settings], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Where each field's value comes from: `environment`, `local stack` or `default`."""
+    collected = _collect(cls, os.environ if environ is None else environ)
+    return {
+        field: collected[field][1] if field in collected else "default" for field in cls.__struct_fields__
+    }
+
+
+def is_secret(cls: type[Settings], field: str) -> bool:
+    """Whether a field must never be shown."""
+    return bool((meta(cls, field).extra or {}).get("secret"))
+
+
+def meta(cls: type[Settings], field: str) -> Meta:
+    """A field's description and rule."""
+    hint = get_type_hints(cls, include_extras=True)[field]
+    return next(extra for extra in get_args(hint)[1:] if isinstance(extra, Meta))
+
+
+def _collect(cls: type[Settings], environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    stack = read_stack_file(local_dir(environ))
+    renamed = {new: old for old, new in OLD_NAMES.items() if old in environ}
+    found = {}
+    for field in cls.__struct_fields__:
+        name = variable(cls, field)
+        if name in environ:
+            found[field] = (environ[name], "environment")
+        elif name in renamed:
+            logger.warning("%s is an old name; set %s instead", renamed[name], name)
+            found[field] = (environ[renamed[name]], "environment")
+        elif name in stack:
+            found[field] = (stack[name], "local stack")
+    return found
+
+
+def _convert(cls: type[S], raw: Mapping[str, str]) -> S:
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for field, text in raw.items():
+        is_list = get_origin(hints[field]) is tuple
+        values[field] = tuple(part.strip() for part in text.split(",") if part.strip()) if is_list else text
+        try:
+            msgspec.convert({field: values[field]}, cls, strict=False)
+        except msgspec.ValidationError as error:
+            rule = str(error).partition(" - at")[0]
+            shown = "" if is_secret(cls, field) else f" (its value is {text!r})"
+            raise SettingError(f"{variable(cls, field)}: {rule}{shown}") from None
+    return msgspec.convert(values, cls, strict=False)

@@ -18,8 +18,8 @@ class S3Unavailable(AnalysisError):
     def __init__(self, settings: S3Settings, reason: str) -> None:
         super().__init__(
             ErrorCode.S3_UNAVAILABLE,
-            f"the object store at {settings.endpoint_url or 'Amazon S3'} (S3_ENDPOINT_URL) does not answer: {reason}; "
-            "`analysis up` starts a local one",
+            f"the object store at {settings.endpoint_url or 'Amazon S3'} (S3_ENDPOINT_URL) does not answer: "
+            f"{reason}; `analysis up` starts a local one",
         )
 
 

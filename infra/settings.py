@@ -56,7 +56,7 @@ class KafkaSettings(Settings, frozen=True, kw_only=True):
     group_protocol: Annotated[
         Literal["classic", "consumer"],
         Meta(
-            description="Group protocol: `classic` (cooperative) or `consumer` (KIP-848, brokers 4.0 and later)."
+            description="Group protocol: `classic` (cooperative) or `consumer` (KIP-848, brokers from 4.0)."
         ),
     ] = "classic"
     session_timeout_ms: Annotated[

@@ -1,0 +1,94 @@
+"""What an analyzer module is: two attributes, three methods, and three optional limits.
+
+A module needs no base class and no import from here. Images come upright and in RGB (transparency laid
+on white), and may have been decoded at a reduced scale, see `ModuleTraits.decode_size_px`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from PIL.Image import Image
+
+from modules.errors import ModuleInvalid
+from schemas.messages import Box, Detection, Label
+
+__all__ = ["Box", "Detection", "Label", "Module", "ModuleTraits"]
+
+T = TypeVar("T")
+
+
+class Module(Protocol[T]):
+    """Loads a model, then turns images into detections; `T` is whatever `preprocess` makes for `infer`.
+
+    The constructor takes no arguments and does no work: it also runs where a module is only listed.
+    """
+
+    name: str
+    """Names the consumer group `analyzer.<name>` and stands in each result: letters, digits, `._-`."""
+    version: str
+    """Stands in each result; change it whenever the answers may change."""
+
+    def load(self, device: str) -> None:
+        """Loads the model and warms it up, so that the first image takes no longer than the next.
+
+        Called by each worker process once, before anything else; readiness waits for it. What it raises
+        ends the worker with the code `module_load_failed`, and the supervisor tries again with back-off.
+
+        Args:
+            device: where to run: `cpu`, or `cuda:N` in PyTorch's words.
+        """
+        ...
+
+    def preprocess(self, image: Image) -> T:
+        """Makes one image ready for a batch: resize, convert, normalize; no work on the device.
+
+        Called by several image threads at once, so it must not write to shared state. What it raises
+        fails this image alone: its result says `failed` with the code `module_error`.
+
+        Args:
+            image: upright, RGB; the module may keep it or change it.
+        """
+        ...
+
+    def infer(self, batch: Sequence[T]) -> Sequence[Sequence[Detection]]:
+        """Answers a batch: one sequence of detections per image, in the batch's order.
+
+        Called by one thread, one batch at a time, with 1 to `max_batch` items in no promised grouping
+        (the conformance check also tries none). When it raises, the images are tried again one by one,
+        and those that raise alone are answered `failed` with the code `module_error`. An answer of
+        another length, a score outside [0, 1] or a box that is not finite is `module_output_invalid`.
+
+        Returns:
+            Boxes in pixels of the image that `preprocess` was given; the worker scales them to the original.
+        """
+        ...
+
+
+class ModuleTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """A module's limits: its optional attributes of these names, read once, or the defaults."""
+
+    max_batch: int = 16
+    """Images that one call of `infer` may be given at most."""
+    decode_size_px: int | None = None
+    """A JPEG may be decoded at 1/2, 1/4 or 1/8 scale while both sides keep this many pixels; None: never."""
+    timeout_s: float = 60.0
+    """A worker whose `infer` takes longer than this many seconds is taken for hung."""
+
+    @classmethod
+    def of(cls, module: Module[Any]) -> "ModuleTraits":
+        """Reads the limits of a module.
+
+        Raises:
+            ModuleInvalid: an attribute has the wrong type or is not positive.
+        """
+        given = {field: getattr(module, field) for field in cls.__struct_fields__ if hasattr(module, field)}
+        try:
+            traits = msgspec.convert(given, cls)
+        except msgspec.ValidationError as error:
+            raise ModuleInvalid(f"module {module.name!r}: {error}") from None
+        for field in given:
+            value = getattr(traits, field)
+            if value is not None and not value > 0:
+                raise ModuleInvalid(f"module {module.name!r}: `{field}` is {value!r}; it must be positive")
+        return traits

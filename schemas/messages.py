@@ -4,20 +4,22 @@ Boxes are in pixels of the upright original image (EXIF orientation applied), or
 Times are timezone-aware; on the wire they are RFC 3339 in UTC.
 """
 
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
-VERSION = 1
+VERSION: Final = 1
 
+Moment = Annotated[datetime, Meta(tz=True)]
 RequestId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=128,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*$",
+        # Not `$` at the end: in Python it also matches before a last line feed.
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])",
         description="1 to 128 printable characters that name the request; results carry the same one.",
     ),
 ]
@@ -53,19 +55,22 @@ class ImageReference(msgspec.Struct, frozen=True, omit_defaults=True):
 
     bucket: Annotated[str, Meta(min_length=1, max_length=255)]
     key: Annotated[str, Meta(min_length=1)]
-    version_id: str | UnsetType = UNSET
-    etag: str | UnsetType = UNSET
+    version_id: str | None = None
+    etag: str | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """ "Analyze this image": one record on the images topic."""
 
-    version: Annotated[int, Meta(description="Major version of the format.")]
+    version: Annotated[Literal[1], Meta(description="Major version of the format.")]
     request_id: RequestId
     image: ImageReference
     modules: tuple[str, ...] | None = None
-    requested_at: datetime | None = None
+    requested_at: Moment | None = None
     attributes: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        _keep_in_utc(self, "requested_at")
 
     def wants(self, module: str) -> bool:
         """Whether `module` should answer: a request without a list is for every running module."""
@@ -102,7 +107,7 @@ class Failure(msgspec.Struct, frozen=True):
 class SourcePosition(msgspec.Struct, frozen=True):
     """Where the request came from: the identity that makes every later step idempotent.
 
-    `index` counts the images within one record; it is 0 but for events that carry several.
+    `index` is the place within the record's list of events; it is 0 but for records that carry several.
     """
 
     topic_id: str
@@ -110,7 +115,24 @@ class SourcePosition(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     index: int
+    timestamp: Moment
+
+    def __post_init__(self) -> None:
+        _keep_in_utc(self, "timestamp")
+
+
+class RecordPosition(msgspec.Struct, frozen=True):
+    """Where a Kafka record lies, and its timestamp."""
+
+    topic_id: str
+    topic: str
+    partition: int
+    offset: int
     timestamp: datetime
+
+    def at(self, index: int) -> SourcePosition:
+        """The position of one request within this record."""
+        return SourcePosition(self.topic_id, self.topic, self.partition, self.offset, index, self.timestamp)
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +152,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What one module answered to one request."""
 
-    version: int = VERSION
+    version: Annotated[Literal[1], Meta(description="Major version of the format.")] = VERSION
     request_id: str
     status: Status
     module: ModuleIdentity
@@ -139,6 +161,22 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     source: SourcePosition
     timings_ms: Timings = Timings()
-    requested_at: datetime | None = None
-    analyzed_at: datetime
+    requested_at: Moment | None = None
+    analyzed_at: Moment
     attributes: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        _keep_in_utc(self, "requested_at")
+        _keep_in_utc(self, "analyzed_at")
+
+
+def _keep_in_utc(message: msgspec.Struct, field: str) -> None:
+    moment: datetime | None = getattr(message, field)
+    if moment is None or moment.tzinfo is UTC:
+        return
+    if moment.tzinfo is None:
+        raise ValueError(f"`{field}` has no time zone")
+    try:
+        msgspec.structs.force_setattr(message, field, moment.astimezone(UTC))
+    except OverflowError:
+        raise ValueError(f"`{field}` lies outside the years 1 to 9999 in UTC") from None

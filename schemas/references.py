@@ -1,0 +1,77 @@
+"""Rules for what a request may point at, and ids for requests that come without one."""
+
+import re
+from collections.abc import Collection
+from uuid import UUID, uuid5
+
+import msgspec
+
+from schemas.errors import AnalysisError, ErrorCode
+from schemas.messages import ImageReference, SourcePosition
+
+MAX_KEY_BYTES = 1024
+"""Amazon's limit."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DOT_SEGMENT = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
+_NAMESPACE = UUID("6f0a4b0e-6c1c-5d0b-9a53-0d7c3a1f6b52")
+
+
+class ReferenceRefused(AnalysisError):
+    """A bucket or a key breaks the rules for what may be read."""
+
+
+def check_reference(reference: ImageReference, allowed_buckets: Collection[str]) -> None:
+    """Refuses what must never reach the object store.
+
+    Slashes may lead, trail, double and backslashes may occur: such keys exist in real buckets, and they
+    cannot leave theirs.
+
+    Raises:
+        ReferenceRefused: the bucket is not in `allowed_buckets` or the key breaks its rules.
+    """
+    if reference.bucket not in allowed_buckets:
+        raise ReferenceRefused(
+            ErrorCode.BUCKET_NOT_ALLOWED, f"bucket {_shown(reference.bucket)} is not in S3_ALLOWED_BUCKETS"
+        )
+    broken = _broken_rule(reference.key)
+    if broken:
+        raise ReferenceRefused(ErrorCode.KEY_INVALID, f"key {_shown(reference.key)} {broken}")
+
+
+def parse_uri(text: str) -> ImageReference | None:
+    """Reads `s3://bucket/key` as the AWS command line does, the key being plain text; None for other text."""
+    if text[:5].lower() != "s3://":
+        return None
+    bucket, _, key = text[5:].strip().partition("/")
+    return ImageReference(bucket, key)
+
+
+def derive_request_id(image: ImageReference, source: SourcePosition) -> str:
+    """An id for a request that came without one: the same for the same record, however often it is read."""
+    identity = (
+        image.bucket,
+        image.key,
+        image.version_id or image.etag,
+        source.topic_id,
+        source.partition,
+        source.offset,
+        source.index,
+    )
+    return str(uuid5(_NAMESPACE, msgspec.json.encode(identity).decode()))
+
+
+def _broken_rule(key: str) -> str | None:
+    if not key:
+        return "is empty"
+    if len(key.encode(errors="surrogatepass")) > MAX_KEY_BYTES:
+        return f"is over {MAX_KEY_BYTES} bytes of UTF-8"
+    if _CONTROL.search(key):
+        return "has control characters"
+    if _DOT_SEGMENT.search(key):
+        return "has `.` or `..` segments"
+    return None
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 100 else name[:100] + "…")

@@ -51,6 +51,7 @@ class ErrorCode(StrEnum):
     IMAGE_CORRUPT = "image_corrupt", "The image is truncated or damaged."
     MODULE_ERROR = "module_error", "The module raised an exception for this image."
     MODULE_OUTPUT_INVALID = "module_output_invalid", "The module's answer breaks the module contract."
+    INTERNAL_ERROR = "internal_error", "A bug in the service; the traceback is in the log."
     RESULT_TOO_LARGE = "result_too_large", "The encoded result is larger than the results topic accepts."
 
     # A result that the database refuses is kept by the sink with this code.
@@ -68,6 +69,10 @@ class ErrorCode(StrEnum):
     DATABASE_NOT_MIGRATED = (
         "database_not_migrated",
         "The database lacks tables; `analysis migrate` makes them.",
+    )
+    DATABASE_MIGRATION_CHANGED = (
+        "database_migration_changed",
+        "A migration's file was edited after it had been applied.",
     )
     MODULE_NOT_FOUND = "module_not_found", "No module has this name, folder or import path."
     MODULE_INVALID = "module_invalid", "The module's code does not follow the module contract."

@@ -78,7 +78,7 @@ class TopicSettings(Settings, frozen=True, kw_only=True):
     prefix: ClassVar[str] = "TOPIC_"
 
     partitions: Annotated[
-        int, Meta(ge=1, description="Partitions of each topic: the limit of parallel workers.")
+        int, Meta(ge=1, description="Partitions of images and of results: the limit of parallel workers.")
     ] = 4
     replication_factor: Annotated[
         int, Meta(ge=1, description="Copies of each partition; 3 on a real cluster.")

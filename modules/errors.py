@@ -22,7 +22,7 @@ class ModuleNotFound(_ModuleError):
 
 
 class ModuleInvalid(_ModuleError):
-    """The module's code, or what it answers, does not follow the module contract."""
+    """The module's code does not follow the module contract."""
 
     _code = ErrorCode.MODULE_INVALID
 
@@ -31,3 +31,9 @@ class ModuleLoadFailed(_ModuleError):
     """The module's code could not be imported, or its model could not be loaded."""
 
     _code = ErrorCode.MODULE_LOAD_FAILED
+
+
+class ModuleOutputInvalid(_ModuleError):
+    """What the module answered breaks the module contract."""
+
+    _code = ErrorCode.MODULE_OUTPUT_INVALID

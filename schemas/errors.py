@@ -1,4 +1,4 @@
-"""The one list of failure codes: results, dead letters, metrics, logs and commands all take theirs from here."""
+"""The one list of failure codes: results, dead letters, metrics, logs and commands take theirs from here."""
 
 from enum import StrEnum
 
@@ -37,7 +37,7 @@ class ErrorCode(StrEnum):
     BUCKET_NOT_FOUND = "bucket_not_found", "The bucket does not exist."
     OBJECT_ACCESS_DENIED = (
         "object_access_denied",
-        "The store refuses the service's credentials for this object.",
+        "The store refuses to hand this object out: no permission, or it is archived or deleted.",
     )
     OBJECT_CHANGED = "object_changed", "The object's ETag is not the one that the request names."
     OBJECT_EMPTY = "object_empty", "The object holds zero bytes."

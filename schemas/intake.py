@@ -1,15 +1,19 @@
 """What users' systems publish, turned into requests: our own format, S3 events, references, and wrappers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
-from schemas import codec
+from schemas import codec, references, s3_events
 from schemas.codec import DecodeError
-from schemas.errors import AnalysisError
-from schemas.messages import RecordPosition, Request
-from schemas.references import check_reference
+from schemas.errors import AnalysisError, ErrorCode
+from schemas.headers import Headers
+from schemas.messages import VERSION, ImageReference, RecordPosition, Request
+from schemas.s3_events import NewImage
+from schemas.wrappers import unwrap
 
 
 class SkipReason(StrEnum):
@@ -35,7 +39,7 @@ class IntakeItem(msgspec.Struct, frozen=True):
 
 
 class Intake(msgspec.Struct, frozen=True):
-    """What one record asks for: requests to answer, and the reasons of what was skipped."""
+    """What one record asks for: requests to answer, and a reason for each thing that was skipped."""
 
     items: tuple[IntakeItem, ...] = ()
     skipped: tuple[SkipReason, ...] = ()
@@ -43,20 +47,98 @@ class Intake(msgspec.Struct, frozen=True):
 
 def read_record(
     value: bytes | None,
-    headers: Sequence[tuple[str, bytes | None]],
+    headers: Headers,
     position: RecordPosition,
     allowed_buckets: Collection[str],
 ) -> Intake:
     """Reads one record of the images topic; a pure function of its arguments.
 
+    A record stands or falls as a whole: one bad bucket among several events refuses them all, so that
+    there is one dead letter and nothing half-answered.
+
+    Args:
+        headers: only explain a value that cannot be read; what it is shows in the value itself.
+
     Raises:
-        DecodeError: the record goes to the dead-letter topic as a whole; nothing else is ever raised.
+        DecodeError: the record goes to the dead-letter topic; nothing else is ever raised.
     """
     if value is None:
-        return Intake(skipped=(SkipReason.TOMBSTONE,))
-    request = codec.decode_request(value)
+        return _skip(SkipReason.TOMBSTONE)
     try:
-        check_reference(request.image, allowed_buckets)
+        request = codec.own_request(value)
+        if request is not None:
+            references.check_reference(request.image, allowed_buckets)
+            return Intake((IntakeItem(request),))
+        intake = _interpret(unwrap(value), position)
+        for item in intake.items:
+            references.check_reference(item.request.image, allowed_buckets)
+        return intake
     except AnalysisError as error:
-        raise DecodeError(error.code, error.message, value) from None
-    return Intake((IntakeItem(request),))
+        raise DecodeError(error.code, error.message + _claimed_type(error.code, headers), value) from None
+
+
+def _claimed_type(code: ErrorCode, headers: Headers) -> str:
+    if code not in (ErrorCode.MESSAGE_NOT_UTF8, ErrorCode.MESSAGE_NOT_JSON):
+        return ""
+    claimed = next((text for name, text in headers if name.lower() == "content-type" and text), None)
+    return f" (its content-type header says {claimed[:100].decode(errors='replace')})" if claimed else ""
+
+
+def _interpret(document: Any, position: RecordPosition) -> Intake:
+    match document:
+        case str():
+            return Intake((_item(references.parse_uri(document), position),))
+        case {"request_id": _} | {"image": _}:
+            return Intake((IntakeItem(codec.convert(document, Request)),))
+        case {"Records": [*records]}:
+            return _from_events(
+                s3_events.read_records(records, document.get("EventName")), len(records), position
+            )
+        case {"s3": _, "eventName": _}:  # as CloudEvents' own adapter for S3 has it
+            return _from_events(s3_events.read_records([document]), 1, position)
+        case [{"s3": _}, *_]:  # VersityGW
+            return _from_events(s3_events.read_records(document), len(document), position)
+        case {"detail-type": _, "detail": _}:
+            return _from_events(s3_events.read_eventbridge(document), 1, position)
+        case {"Event": "s3:TestEvent"}:
+            return _skip(SkipReason.TEST_EVENT)
+        case {"schema": _, "payload": None}:  # Kafka Connect's form of a null value
+            return _skip(SkipReason.TOMBSTONE)
+        case _:
+            return Intake((IntakeItem(_own_or_unknown(document)),))
+
+
+def _own_or_unknown(document: Any) -> Request:
+    try:
+        return codec.convert(document, Request)
+    except DecodeError as error:
+        if error.code is not ErrorCode.MESSAGE_INVALID:
+            raise
+        raise DecodeError(error.code, f"{error.message}; nor is it an event of an object store") from None
+
+
+def _from_events(images: list[NewImage], total: int, position: RecordPosition) -> Intake:
+    if not total:
+        return _skip(SkipReason.NO_EVENTS)
+    items = tuple(_item(new.image, position, new.index, new.fallback_key, new.created_at) for new in images)
+    return Intake(items, (SkipReason.EVENT_TYPE,) * (total - len(items)))
+
+
+def _item(
+    image: ImageReference,
+    position: RecordPosition,
+    index: int = 0,
+    fallback_key: str | None = None,
+    requested_at: datetime | None = None,
+) -> IntakeItem:
+    request = Request(
+        version=VERSION,
+        request_id=references.derive_request_id(image, position.at(index)),
+        image=image,
+        requested_at=requested_at,
+    )
+    return IntakeItem(request, index, references.usable_key(fallback_key))
+
+
+def _skip(reason: SkipReason) -> Intake:
+    return Intake(skipped=(reason,))

@@ -12,7 +12,7 @@ from schemas.messages import ImageReference, SourcePosition
 MAX_KEY_BYTES = 1024
 """Amazon's limit."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
 _NAMESPACE = UUID("6f0a4b0e-6c1c-5d0b-9a53-0d7c3a1f6b52")
 
@@ -39,11 +39,22 @@ def check_reference(reference: ImageReference, allowed_buckets: Collection[str])
         raise ReferenceRefused(ErrorCode.KEY_INVALID, f"key {_shown(reference.key)} {broken}")
 
 
-def parse_uri(text: str) -> ImageReference | None:
-    """Reads `s3://bucket/key` as the AWS command line does, the key being plain text; None for other text."""
-    if text[:5].lower() != "s3://":
-        return None
-    bucket, _, key = text[5:].strip().partition("/")
+def usable_key(key: str | None) -> str | None:
+    """`key`, where it keeps the rules; None otherwise."""
+    return None if key is None or _broken_rule(key) else key
+
+
+def is_uri(text: str) -> bool:
+    """Whether `text` is an `s3://bucket/key` reference."""
+    return text.lstrip()[:5].lower() == "s3://"
+
+
+def parse_uri(text: str) -> ImageReference:
+    """Reads `s3://bucket/key` as the AWS command line does: the key is plain text, nothing is decoded.
+
+    White space around it, such as a line's end, is dropped.
+    """
+    bucket, _, key = text.strip()[5:].partition("/")
     return ImageReference(bucket, key)
 
 
@@ -64,11 +75,11 @@ def derive_request_id(image: ImageReference, source: SourcePosition) -> str:
 def _broken_rule(key: str) -> str | None:
     if not key:
         return "is empty"
-    if len(key.encode(errors="surrogatepass")) > MAX_KEY_BYTES:
-        return f"is over {MAX_KEY_BYTES} bytes of UTF-8"
-    if _CONTROL.search(key):
+    if not key.isprintable() and _CONTROL.search(key):
         return "has control characters"
-    if _DOT_SEGMENT.search(key):
+    if len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES:
+        return f"is over {MAX_KEY_BYTES} bytes of UTF-8"
+    if "." in key and _DOT_SEGMENT.search(key):
         return "has `.` or `..` segments"
     return None
 

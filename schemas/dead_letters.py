@@ -76,36 +76,60 @@ def dead_letter_headers(
 
 
 class DeadLetterReason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a record was given up, as its headers tell; null where they do not."""
+    """Why and where a record was given up, as far as its headers tell; None where they do not."""
 
-    code: str
-    message: str
-    position: RecordPosition
-    attempts: int
-    failed_at: datetime
-    component: str
+    code: str | None
+    message: str | None
+    topic: str | None
+    topic_id: str | None
+    partition: int | None
+    offset: int | None
+    timestamp: datetime | None
+    attempts: int | None
+    failed_at: datetime | None
+    component: str | None
 
     @classmethod
     def from_headers(cls, headers: Headers) -> "DeadLetterReason":
-        """Reads the reason; of headers written more than once, the last."""
+        """Reads the reason, in Kafka Connect's names where ours are missing; never raises.
 
-        def text(name: str) -> str:
-            return (last_header(headers, name) or b"").decode(errors="replace")
-
+        Of a header that occurs more than once the last counts: a record that was replayed and given up
+        again carries both reasons.
+        """
         return cls(
-            code=text(CODE),
-            message=text(MESSAGE),
-            position=RecordPosition(
-                text(SOURCE_TOPIC_ID),
-                text(SOURCE_TOPIC),
-                int(text(SOURCE_PARTITION)),
-                int(text(SOURCE_OFFSET)),
-                datetime.fromisoformat(text(SOURCE_TIMESTAMP)),
-            ),
-            attempts=int(text(ATTEMPTS)),
-            failed_at=datetime.fromisoformat(text(FAILED_AT)),
-            component=text(COMPONENT),
+            code=_text(headers, CODE, CONNECT_EXCEPTION),
+            message=_text(headers, MESSAGE, CONNECT_MESSAGE),
+            topic=_text(headers, SOURCE_TOPIC, CONNECT_TOPIC),
+            topic_id=_text(headers, SOURCE_TOPIC_ID),
+            partition=_number(headers, SOURCE_PARTITION, CONNECT_PARTITION),
+            offset=_number(headers, SOURCE_OFFSET, CONNECT_OFFSET),
+            timestamp=_moment(headers, SOURCE_TIMESTAMP),
+            attempts=_number(headers, ATTEMPTS),
+            failed_at=_moment(headers, FAILED_AT),
+            component=_text(headers, COMPONENT, CONNECT_STAGE),
         )
+
+
+def _text(headers: Headers, *names: str) -> str | None:
+    for name in names:
+        value = last_header(headers, name)
+        if value is not None:
+            return value.decode(errors="replace")
+    return None
+
+
+def _number(headers: Headers, *names: str) -> int | None:
+    try:
+        return int(_text(headers, *names) or "")
+    except ValueError:
+        return None
+
+
+def _moment(headers: Headers, name: str) -> datetime | None:
+    try:
+        return msgspec.convert(_text(headers, name), datetime)
+    except msgspec.ValidationError:
+        return None
 
 
 def _bounded(message: str) -> str:

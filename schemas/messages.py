@@ -1,7 +1,7 @@
 """What travels between the services: requests and results, as frozen structs.
 
 Boxes are in pixels of the upright original image (EXIF orientation applied), origin top left.
-Times are timezone-aware; on the wire they are RFC 3339 in UTC.
+Times are timezone-aware and kept in UTC; on the wire they are RFC 3339.
 """
 
 from datetime import UTC, datetime
@@ -12,6 +12,8 @@ from msgspec import Meta
 
 VERSION: Final = 1
 
+Version = Annotated[Literal[1], Meta(description="Major version of the format.")]
+Status = Literal["ok", "failed"]
 Moment = Annotated[datetime, Meta(tz=True)]
 RequestId = Annotated[
     str,
@@ -23,24 +25,23 @@ RequestId = Annotated[
         description="1 to 128 printable characters that name the request; results carry the same one.",
     ),
 ]
-Score = Annotated[float, Meta(ge=0, le=1, description="Confidence in [0, 1].")]
-Status = Literal["ok", "failed"]
+Attributes = Annotated[dict[str, str], Meta(description="The sender's own notes; results carry them on.")]
 
 
 class Box(msgspec.Struct, frozen=True):
-    """An axis-aligned rectangle: left, top, width and height in pixels."""
+    """An axis-aligned rectangle in pixels of the upright original image."""
 
-    x: float
-    y: float
-    w: Annotated[float, Meta(ge=0)]
-    h: Annotated[float, Meta(ge=0)]
+    x: Annotated[float, Meta(description="Left edge.")]
+    y: Annotated[float, Meta(description="Top edge.")]
+    w: Annotated[float, Meta(ge=0, description="Width.")]
+    h: Annotated[float, Meta(ge=0, description="Height.")]
 
 
 class Label(msgspec.Struct, frozen=True):
     """What a box may contain, and how sure the module is."""
 
     label: str
-    score: Score
+    score: Annotated[float, Meta(ge=0, le=1, description="Confidence in [0, 1].")]
 
 
 class Detection(msgspec.Struct, frozen=True):
@@ -53,21 +54,31 @@ class Detection(msgspec.Struct, frozen=True):
 class ImageReference(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where an image lies: an object in an S3 bucket, optionally one version of it."""
 
-    bucket: Annotated[str, Meta(min_length=1, max_length=255)]
-    key: Annotated[str, Meta(min_length=1)]
-    version_id: str | None = None
-    etag: str | None = None
+    bucket: Annotated[str, Meta(min_length=1, max_length=255, description="One of the allowed buckets.")]
+    key: Annotated[
+        str, Meta(min_length=1, description="The object's key, as plain text of up to 1024 bytes.")
+    ]
+    version_id: Annotated[str | None, Meta(description="The object's version; without it, the newest.")] = (
+        None
+    )
+    etag: Annotated[
+        str | None,
+        Meta(description="The ETag that the object must still have; without it, any."),
+    ] = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """ "Analyze this image": one record on the images topic."""
 
-    version: Annotated[Literal[1], Meta(description="Major version of the format.")]
+    version: Version
     request_id: RequestId
     image: ImageReference
-    modules: tuple[str, ...] | None = None
-    requested_at: Moment | None = None
-    attributes: dict[str, str] = {}
+    modules: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="Names of the modules that shall answer; without any, all that run."),
+    ] = None
+    requested_at: Annotated[Moment | None, Meta(description="When the sender asked.")] = None
+    attributes: Attributes = {}
 
     def __post_init__(self) -> None:
         _keep_in_utc(self, "requested_at")
@@ -88,34 +99,35 @@ class AnalyzedImage(msgspec.Struct, frozen=True, kw_only=True):
     """The image as found: reference, then what fetching and decoding revealed (null where not reached)."""
 
     bucket: str
-    key: str
+    key: Annotated[str, Meta(description="The key that was read.")]
     version_id: str | None = None
     etag: str | None = None
-    width_px: int | None = None
-    height_px: int | None = None
-    size_bytes: int | None = None
-    format: str | None = None
+    width_px: Annotated[int | None, Meta(description="Width of the upright image.")] = None
+    height_px: Annotated[int | None, Meta(description="Height of the upright image.")] = None
+    size_bytes: Annotated[int | None, Meta(description="Size of the object.")] = None
+    format: Annotated[str | None, Meta(description="File format, such as `JPEG`.")] = None
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a request has no detections: a code of the one list, and a sentence."""
+    """Why a request has no detections."""
 
-    code: str
-    message: str
+    code: Annotated[str, Meta(description="One of the codes in docs/errors.md.")]
+    message: Annotated[str, Meta(description="A sentence for people; its wording may change.")]
 
 
 class SourcePosition(msgspec.Struct, frozen=True):
-    """Where the request came from: the identity that makes every later step idempotent.
+    """Where the request came from: the identity that makes every later step idempotent."""
 
-    `index` is the place within the record's list of events; it is 0 but for records that carry several.
-    """
-
-    topic_id: str
+    topic_id: Annotated[
+        str, Meta(description="Kafka's id of the topic, which a topic made anew does not share.")
+    ]
     topic: str
     partition: int
     offset: int
-    index: int
-    timestamp: Moment
+    index: Annotated[
+        int, Meta(description="Place in the record's list of events; 0 for records without one.")
+    ]
+    timestamp: Annotated[Moment, Meta(description="The request record's Kafka timestamp.")]
 
     def __post_init__(self) -> None:
         _keep_in_utc(self, "timestamp")
@@ -136,34 +148,36 @@ class RecordPosition(msgspec.Struct, frozen=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds spent on the way; null where a stage was not reached.
+    """Milliseconds spent on the way; null where a stage was not reached."""
 
-    `queued` runs from the request's Kafka timestamp until a worker took it; `total` from the same start
-    until the answer was ready. `infer` is the whole batch's time, since its images share it.
-    """
-
-    queued: float | None = None
-    fetch: float | None = None
-    decode: float | None = None
-    infer: float | None = None
-    total: float | None = None
+    queued: Annotated[
+        float | None, Meta(description="From the request's Kafka timestamp until a worker took it.")
+    ] = None
+    fetch: Annotated[float | None, Meta(description="Reading the object.")] = None
+    decode: Annotated[float | None, Meta(description="Decoding and preparing the image.")] = None
+    infer: Annotated[
+        float | None, Meta(description="The model, for the whole batch: its images share it.")
+    ] = None
+    total: Annotated[
+        float | None, Meta(description="From the request's Kafka timestamp until the answer.")
+    ] = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What one module answered to one request."""
 
-    version: Annotated[Literal[1], Meta(description="Major version of the format.")] = VERSION
+    version: Version = VERSION
     request_id: str
     status: Status
     module: ModuleIdentity
     image: AnalyzedImage
     detections: tuple[Detection, ...] = ()
-    error: Failure | None = None
+    error: Annotated[Failure | None, Meta(description="Set if and only if `status` is `failed`.")] = None
     source: SourcePosition
     timings_ms: Timings = Timings()
-    requested_at: Moment | None = None
-    analyzed_at: Moment
-    attributes: dict[str, str] = {}
+    requested_at: Annotated[Moment | None, Meta(description="When the sender asked, if it said so.")] = None
+    analyzed_at: Annotated[Moment, Meta(description="When the answer was ready.")]
+    attributes: Attributes = {}
 
     def __post_init__(self) -> None:
         _keep_in_utc(self, "requested_at")

@@ -77,11 +77,10 @@ def _new_image(index: int, entity: Any, created_at: Any, plain_key: bool) -> New
             key, fallback_key = _keys(raw_key, plain_key)
         case _:
             raise _invalid(index, "does not name a bucket and an object key")
-    version_id = _text(about, "versionId", "version-id")
-    etag = _text(about, "eTag", "etag")
+    etag = (_text(about, "eTag", "etag") or "").strip('"') or None
     return NewImage(
         index=index,
-        image=ImageReference(bucket, key, version_id, etag),
+        image=ImageReference(bucket, key, _text(about, "versionId", "version-id"), etag),
         fallback_key=fallback_key,
         created_at=_moment(created_at),
     )

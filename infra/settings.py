@@ -177,6 +177,9 @@ class SinkSettings(Settings, frozen=True, kw_only=True):
 
     group_id: Annotated[str, Meta(description="The sink's consumer group.")] = "sink"
     batch_rows: Annotated[int, Meta(ge=1, description="Results written in one transaction at most.")] = 2000
+    batch_bytes: Annotated[
+        int, Meta(ge=1, description="Bytes of results at which a batch is written, full or not.")
+    ] = 16 * 2**20
     batch_wait_ms: Annotated[float, Meta(ge=1, description="How long a batch waits for more results.")] = (
         100.0
     )

@@ -1,8 +1,9 @@
 -- Results and their detections, partitioned by day, and how far the sink has read.
 --
 -- Both tables are keyed by the source position of the request and by the module that answered, which is
--- what makes storing a result twice harmless. The timestamp stands first because it is the partition key,
--- and because "newest first" then is a backward scan of the primary key.
+-- what makes storing a result twice harmless. The module's version is part of the key, so that history can
+-- be analyzed again with a new one. The timestamp stands first because it is the partition key, and because
+-- "newest first" then is a backward scan of the primary key.
 --
 -- There is a partition for each UTC day around now; the sink makes and drops them. The DEFAULT partition
 -- takes every other timestamp: a publisher sets it as it likes, from 1970 to 2262, and no row may be lost
@@ -40,7 +41,8 @@ CREATE TABLE results (
   analyzed_at        timestamptz NOT NULL,
   attributes         jsonb NOT NULL,
   stored_at          timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (request_timestamp, source_topic_id, source_partition, source_offset, source_index, module)
+  PRIMARY KEY (request_timestamp, source_topic_id, source_partition, source_offset, source_index, module,
+               module_version)
 ) PARTITION BY RANGE (request_timestamp);
 
 CREATE INDEX results_request_id ON results (request_id);
@@ -82,6 +84,7 @@ CREATE TABLE detections (
   source_offset      bigint NOT NULL,
   source_index       integer NOT NULL,
   module             text NOT NULL,
+  module_version     text NOT NULL,
   detection_number   integer NOT NULL,
   label              text,
   score              double precision,
@@ -91,12 +94,12 @@ CREATE TABLE detections (
   box_h_px           double precision NOT NULL,
   labels             jsonb NOT NULL,
   PRIMARY KEY (request_timestamp, source_topic_id, source_partition, source_offset, source_index, module,
-               detection_number)
+               module_version, detection_number)
 ) PARTITION BY RANGE (request_timestamp);
 
 CREATE TABLE detections_default PARTITION OF detections DEFAULT;
 
-COMMENT ON TABLE detections IS 'The boxes of the results; the first six columns name the result.';
+COMMENT ON TABLE detections IS 'The boxes of the results; the first seven columns name the result.';
 COMMENT ON COLUMN detections.detection_number IS 'Place in the answer, from 0.';
 COMMENT ON COLUMN detections.label IS 'The label with the highest score; null where the module gave none.';
 COMMENT ON COLUMN detections.score IS 'Score of label, in [0, 1].';

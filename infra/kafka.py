@@ -15,6 +15,12 @@ logger = logging.getLogger(__name__)
 
 Config = dict[str, Any]
 
+MAX_RECORD_BYTES = 2**20
+"""Largest request or result, as brokers count: a whole batch, after compression."""
+
+MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 2**16
+"""A dead letter is a whole record plus the headers that say why, so its topic takes more."""
+
 # Each was measured against broker kills: with the defaults, send_offsets_to_transaction can hang for
 # minutes (rebootstrap), and a client needs up to 8 s instead of 2 to notice that the broker is back.
 _RECOVERY = {
@@ -104,6 +110,7 @@ def transactional_config(settings: KafkaSettings, transactional_id: str, timeout
         # The wait between tries while the previous transaction is still being written out.
         "retry.backoff.ms": 20,
         "linger.ms": 0,
+        "message.max.bytes": MAX_DEAD_LETTER_BYTES,
     }
 
 
@@ -145,6 +152,14 @@ def require_topics(settings: KafkaSettings, topics: Iterable[str], timeout_s: fl
         if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
             raise KafkaUnavailable(settings) from None
         raise
+
+
+def partition_counts(
+    settings: KafkaSettings, topics: Iterable[str], timeout_s: float = 10.0
+) -> dict[str, int]:
+    """How many partitions each topic has; the topics exist (`require_topics`)."""
+    known = make_admin(settings).list_topics(timeout=timeout_s).topics
+    return {name: len(known[name].partitions) for name in topics}
 
 
 def _group_protocol(settings: KafkaSettings) -> Config:

@@ -22,9 +22,10 @@ class StopSignals:
     Enter it in the main thread. The handlers of before come back on leaving.
     """
 
-    def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_force: Callable[[], None] = lambda: None) -> None:
+        """`on_force` runs before a second signal ends the process."""
         self.stopping = threading.Event()
-        self._on_stop = on_stop
+        self._on_force = on_force
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -38,9 +39,9 @@ class StopSignals:
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.stopping.is_set():
+            self._on_force()
             os._exit(ExitCode.INTERRUPTED)
         self.stopping.set()
-        self._on_stop()
 
 
 def announce_ready() -> None:

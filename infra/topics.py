@@ -18,18 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from infra.kafka import KafkaUnavailable, make_admin, require_topics
+from infra.kafka import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES, KafkaUnavailable, make_admin, require_topics
 from infra.settings import KafkaSettings, TopicSettings
 
 logger = logging.getLogger(__name__)
 
 Role = Literal["images", "results", "dead-letters"]
-
-MAX_RECORD_BYTES = 2**20
-"""Largest request or result (after compression, as brokers count): 1 MiB."""
-
-_ENVELOPE_BYTES = 2**16
-"""A dead letter is a whole record plus its headers, so its topic takes this much more."""
 
 _HOUR_MS = 3_600_000
 _ANSWER_S = 30.0
@@ -86,7 +80,7 @@ def specs(kafka: KafkaSettings, topics: TopicSettings) -> tuple[TopicSpec, ...]:
             "dead-letters",
             kafka.dead_letters_topic,
             1,
-            _config(topics, dead_retention_ms, MAX_RECORD_BYTES + _ENVELOPE_BYTES),
+            _config(topics, dead_retention_ms, MAX_DEAD_LETTER_BYTES),
         ),
     )
 
@@ -190,7 +184,7 @@ def _check_config(state: TopicState) -> Iterator[tuple[Literal["problem", "note"
         yield "problem", "message.timestamp.type is not LogAppendTime: publishers choose a row's day"
     if config.get("retention.bytes", "-1") != "-1":
         yield "note", "retention.bytes is set: records can be deleted before they are read"
-    least = MAX_RECORD_BYTES + (_ENVELOPE_BYTES if state.role == "dead-letters" else 0)
+    least = MAX_DEAD_LETTER_BYTES if state.role == "dead-letters" else MAX_RECORD_BYTES
     if int(config.get("max.message.bytes", least)) < least:
         yield "problem", f"max.message.bytes is {config['max.message.bytes']}, under {least}"
 

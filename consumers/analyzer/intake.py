@@ -1,0 +1,82 @@
+"""Stage 1: records of the images topic become tasks."""
+
+import logging
+from collections import Counter
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import cast
+
+from confluent_kafka import Message
+
+from consumers.analyzer.window import Found, PartitionWindow, Record, Task
+from schemas.codec import DecodeError
+from schemas.headers import Headers
+from schemas.intake import IntakeItem, read_record
+from schemas.messages import RecordPosition
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """Decodes records for one module; counts what asks for nothing."""
+
+    def __init__(self, module: str, topic_id: str, allowed_buckets: Collection[str]) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._module = module
+        self._topic_id = topic_id
+        self._allowed_buckets = frozenset(allowed_buckets)
+
+    def read(self, message: Message, window: PartitionWindow) -> Record:
+        """Turns a record into its tasks; one that cannot be read keeps the reason as its rejection."""
+        record = Record(
+            position=self._position(message),
+            key=message.key(),
+            value=message.value(),
+            headers=cast("Headers", message.headers() or []),
+        )
+        try:
+            intake = read_record(record.value, record.headers, record.position, self._allowed_buckets)
+        except DecodeError as error:
+            record.rejection = error
+            logger.warning(
+                "%s[%d]@%d is not a request: %s: %s",
+                record.position.topic,
+                record.position.partition,
+                record.position.offset,
+                error.code,
+                error.message,
+            )
+            return record
+        self.skipped.update(intake.skipped)
+        wanted = [item for item in intake.items if item.request.wants(self._module)]
+        self.skipped["other_module"] += len(intake.items) - len(wanted)
+        record.tasks = tuple(self._task(item, record.position, window) for item in wanted)
+        return record
+
+    def _position(self, message: Message) -> RecordPosition:
+        _, milliseconds = message.timestamp()
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        return RecordPosition(self._topic_id, topic, partition, offset, _as_time(milliseconds))
+
+    def _task(self, item: IntakeItem, position: RecordPosition, window: PartitionWindow) -> Task:
+        task = Task(
+            request=item.request,
+            fallback_key=item.fallback_key,
+            source=position.at(item.index),
+            partition=window,
+            found=Found(key=item.request.image.key),
+        )
+        waited = datetime.now(UTC) - position.timestamp
+        task.spent.queued = max(0.0, waited.total_seconds() * 1000)
+        return task
+
+
+_FIRST, _LAST = 0, 253_402_300_799_999
+
+
+def _as_time(milliseconds: int) -> datetime:
+    # A publisher may set any 64-bit timestamp; those no calendar holds become its first or last day.
+    return datetime.fromtimestamp(min(max(milliseconds, _FIRST), _LAST) / 1000, UTC)

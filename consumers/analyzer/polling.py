@@ -1,0 +1,261 @@
+"""The worker's main loop: the one thread that owns the consumer and the transactions."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumers.analyzer.intake import Intake
+from consumers.analyzer.pipeline import Pipeline
+from consumers.analyzer.publishing import Publisher, next_offsets
+from consumers.analyzer.window import PartitionKey, PartitionWindow, Record, Window
+from infra.settings import AnalyzerSettings
+
+logger = logging.getLogger(__name__)
+
+MAX_CONSUME = 200
+POLL_S = 0.02
+COMMITTED_TIMEOUT_S = 20.0
+FAILED_PUBLISH_PAUSE_S = 0.3
+REPORT_INTERVAL_S = 60.0
+
+
+class Poller:
+    """Takes records in while there is room, and publishes what is finished.
+
+    A partition's work is dropped the moment the partition is revoked or lost: the group does not check who
+    owns a partition, so committing such work later would double it and move the offset back.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        intake: Intake,
+        pipeline: Pipeline,
+        publisher: Publisher,
+        settings: AnalyzerSettings,
+    ) -> None:
+        self.assigned = False
+        self._consumer = consumer
+        self._topic = topic
+        self._intake = intake
+        self._pipeline = pipeline
+        self._publisher = publisher
+        self._settings = settings
+        self._window = Window()
+        self._paused = False
+        self._draining = False
+        self._in_doubt: dict[PartitionKey, int] | None = None
+        self._failure: Exception | None = None
+        self._published_at = 0.0
+        self._publish_not_before = 0.0
+        self._report_at = time.monotonic() + REPORT_INTERVAL_S
+
+    def subscribe(self) -> None:
+        """Joins the group."""
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Works until told to stop.
+
+        Raises:
+            ProducerFenced: another process keeps taking the transactional id.
+            Stopped: told to stop while Kafka is away.
+        """
+        while not stopping():
+            self._step()
+
+    def drain(self) -> bool:
+        """Takes nothing new and publishes what was begun, for `drain_timeout_s` at most.
+
+        Returns:
+            Whether everything begun was finished, or is left because an outage keeps it.
+        """
+        self._draining = True
+        deadline = time.monotonic() + self._settings.drain_timeout_s
+        while not self._window.drained() and time.monotonic() < deadline:
+            self._step()
+        left = self._window.weight
+        if left:
+            logger.warning("%d requests are left for the next worker", left)
+        return self._window.drained()
+
+    def close(self) -> None:
+        """Leaves the group; the revocation publishes what is finished."""
+        self._consumer.close()
+        self._log_counts()
+
+    def _step(self) -> None:
+        for message in self._consume():
+            self._take(message)
+        if self._failure is not None:
+            raise self._failure
+        self._adjust_intake()
+        if self._in_doubt is not None:
+            self._reconcile(self._in_doubt)
+        self._publish_if_due()
+        if time.monotonic() >= self._report_at:
+            self._report_at = time.monotonic() + REPORT_INTERVAL_S
+            self._log_counts()
+
+    def _consume(self) -> list[Message]:
+        # consume(n, t) waits until n records are there; poll returns with the first.
+        first = self._consumer.poll(POLL_S)
+        if first is None:
+            return []
+        return [first, *self._consumer.consume(MAX_CONSUME - 1, 0)]
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            self._take_error(error)
+            return
+        window = self._window.get(str(message.topic()), int(message.partition() or 0))
+        if window is None or self._draining:
+            return
+        record = self._intake.read(message, window)
+        window.append(record)
+        self._pipeline.submit(record)
+
+    def _take_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            raise KafkaException(error)
+        logger.warning("consumer: %s", error.str())
+
+    def _adjust_intake(self) -> None:
+        """Pauses when the window is full, resumes when it is half empty.
+
+        Pausing drops what librdkafka has fetched ahead and resuming fetches it again, so there is a gap
+        between the two.
+        """
+        settings = self._settings
+        weight, size_bytes = self._window.weight, self._window.size_bytes
+        if not self._paused:
+            full = weight >= settings.window_records or size_bytes >= settings.window_bytes
+            if full or self._draining:
+                self._consumer.pause(self._owned())
+                self._paused = True
+        elif not self._draining and (
+            weight <= settings.window_records // 2 and size_bytes <= settings.window_bytes // 2
+        ):
+            self._consumer.resume(self._owned())
+            self._paused = False
+
+    def _publish_if_due(self) -> None:
+        now = time.monotonic()
+        if self._in_doubt is not None or now < self._publish_not_before:
+            return
+        finished = self._window.finished()
+        if not finished:
+            return
+        weight = sum(record.weight for records in finished.values() for record in records)
+        due = now - self._published_at >= self._settings.transaction_interval_ms / 1000
+        if due or weight == self._window.weight:
+            self._publish(finished)
+            self._published_at = time.monotonic()
+
+    def _publish(self, finished: dict[PartitionKey, list[Record]]) -> None:
+        # The metadata is fresh, and nothing is consumed until the transaction has ended.
+        attempted = {(offset.topic, offset.partition): offset.offset for offset in next_offsets(finished)}
+        self._in_doubt = attempted
+        if self._publisher.publish(finished, self._consumer.consumer_group_metadata()):
+            self._window.forget(finished.items())
+            self._in_doubt = None
+        else:
+            self._publish_not_before = time.monotonic() + FAILED_PUBLISH_PAUSE_S
+
+    def _reconcile(self, attempted: dict[PartitionKey, int]) -> None:
+        """After a failed transaction: asks the broker what is committed, and goes on from there."""
+        try:
+            committed = self._consumer.committed(self._owned(), timeout=COMMITTED_TIMEOUT_S)
+        except KafkaException as error:
+            logger.warning("the committed offsets cannot be read yet: %s", error)
+            return
+        for offset in committed:
+            window = self._window.get(offset.topic, offset.partition)
+            if window is not None and window.records:
+                self._align(window, offset.offset, attempted.get((offset.topic, offset.partition)))
+        self._in_doubt = None
+
+    def _align(self, window: PartitionWindow, committed: int, attempted: int | None) -> None:
+        head = window.records[0].position.offset
+        if committed == attempted:
+            window.forget_below(committed)
+        elif committed > head:
+            logger.warning(
+                "%s[%d]: offset %d is committed, not %s: reading again from there",
+                window.topic,
+                window.partition,
+                committed,
+                attempted,
+            )
+            self._read_again(window, committed)
+
+    def _read_again(self, window: PartitionWindow, offset: int) -> None:
+        self._window.restart(window)
+        position = TopicPartition(window.topic, window.partition, offset)
+        try:
+            self._consumer.seek(position)
+        except KafkaException:
+            # A partition that was assigned a moment ago cannot be sought in; assigning it again can.
+            self._consumer.incremental_unassign([position])
+            self._consumer.incremental_assign([position])
+
+    def _owned(self) -> list[TopicPartition]:
+        return [TopicPartition(window.topic, window.partition) for window in self._window]
+
+    # Rebalance callbacks run inside poll() and consume(). No exception may leave them: consume() would
+    # discard its records while the position has advanced.
+
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        try:
+            consumer.incremental_assign(list(partitions))
+            for partition in partitions:
+                self._window.add(partition.topic, partition.partition)
+            # A pause survives revocation and reassignment, so say which of the two holds now.
+            (consumer.pause if self._paused else consumer.resume)(list(partitions))
+            self.assigned = True
+            logger.info("assigned: %s", _names(partitions))
+        except Exception as error:
+            logger.exception("assignment failed")
+            self._failure = error
+
+    def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        try:
+            finished = self._window.finished()
+            if finished and self._in_doubt is None:
+                self._publish(finished)
+        except Exception as error:
+            logger.exception("publishing before a revocation failed")
+            self._failure = error
+        finally:
+            self._give_up(consumer, partitions, "revoked")
+
+    def _on_lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, "lost")
+
+    def _give_up(self, consumer: Consumer, partitions: Sequence[TopicPartition], how: str) -> None:
+        try:
+            for partition in partitions:
+                self._window.drop(partition.topic, partition.partition)
+            consumer.incremental_unassign(list(partitions))
+            logger.info("%s: %s", how, _names(partitions))
+        except Exception as error:
+            logger.exception("unassigning failed")
+            self._failure = error
+
+    def _log_counts(self) -> None:
+        logger.info(
+            "so far: published %s, skipped %s, in flight %d",
+            dict(self._publisher.published),
+            dict(+self._intake.skipped),
+            self._window.weight,
+        )
+
+
+def _names(partitions: Sequence[TopicPartition]) -> str:
+    return ", ".join(f"{partition.topic}[{partition.partition}]" for partition in partitions) or "nothing"

@@ -1,0 +1,227 @@
+"""Stage 4: results, dead letters and offsets, in one Kafka transaction."""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from consumers.analyzer.answers import Answers
+from consumers.analyzer.window import PartitionKey, Record
+from infra.kafka import MAX_DEAD_LETTER_BYTES, Config, make_producer
+from schemas.codec import encode
+from schemas.dead_letters import dead_letter_headers
+from schemas.errors import AnalysisError, ErrorCode
+from schemas.headers import TRACEPARENT, Headers, last_header, result_headers
+from schemas.messages import Result
+
+logger = logging.getLogger(__name__)
+
+API_TIMEOUT_S = 20.0
+INIT_TIMEOUT_S = 5.0
+MAX_RESULT_BYTES = 1_000_000
+"""Largest encoded result: what the topic takes, less room for headers and Kafka's own framing."""
+MAX_TRACEPARENT_BYTES = 128
+FENCED_LIMIT = 3
+FENCED_WINDOW_S = 120.0
+
+
+class ProducerFenced(AnalysisError):
+    """Another live process keeps taking this one's transactional id."""
+
+    def __init__(self, transactional_id: str) -> None:
+        super().__init__(
+            ErrorCode.PRODUCER_FENCED,
+            f"another process uses the transactional id {transactional_id!r}: "
+            "give each machine an ANALYZER_INSTANCE_ID of its own",
+        )
+
+
+class Stopped(Exception):
+    """The worker is told to stop while Kafka is away."""
+
+
+class Publisher:
+    """The transactional producer of one worker; used from one thread only.
+
+    When the outcome of a transaction is in doubt the producer is thrown away: a new one with the same id
+    fences it, and the broker then finishes or aborts what was open. The caller asks the broker which.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        results_topic: str,
+        results_partitions: int,
+        dead_letters_topic: str,
+        component: str,
+        answers: Answers,
+        stopping: threading.Event,
+    ) -> None:
+        self.published: Counter[str] = Counter()
+        self._config = config
+        self._results_topic = results_topic
+        self._results_partitions = results_partitions
+        self._dead_letters_topic = dead_letters_topic
+        self._component = component
+        self._answers = answers
+        self._stopping = stopping
+        self._producer: Producer | None = None
+        self._fenced_at: deque[float] = deque(maxlen=FENCED_LIMIT)
+
+    def start(self) -> None:
+        """Takes over the transactional id: a former holder is fenced and its open transaction ended.
+
+        Waits for as long as Kafka is away.
+
+        Raises:
+            Stopped: the worker was told to stop meanwhile.
+        """
+        while True:
+            producer = make_producer(self._config)
+            try:
+                producer.init_transactions(INIT_TIMEOUT_S)
+            except (KafkaException, SystemError) as error:
+                _discard(producer)
+                logger.warning("the transactional producer cannot start yet: %s", error)
+                if self._stopping.wait(0.5):
+                    raise Stopped from None
+            else:
+                self._producer = producer
+                return
+
+    def publish(self, finished: Mapping[PartitionKey, Sequence[Record]], metadata: Any) -> bool:
+        """Commits the finished records of each partition:
+
+        1. begin a transaction;
+        2. produce every record's results, or its dead letter;
+        3. send the offset after each partition's last record;
+        4. commit.
+
+        Args:
+            metadata: the consumer's group metadata, taken just now.
+
+        Returns:
+            Whether all of it is committed; if not, the broker has to be asked what became of it.
+
+        Raises:
+            ProducerFenced: another process keeps taking the transactional id.
+            Stopped: the worker was told to stop while Kafka was away.
+        """
+        producer = self._producer
+        assert producer is not None
+        counts: Counter[str] = Counter()
+        try:
+            producer.begin_transaction()
+            for records in finished.values():
+                for record in records:
+                    self._produce(producer, record, counts)
+            producer.send_offsets_to_transaction(next_offsets(finished), metadata, API_TIMEOUT_S)
+            producer.commit_transaction(API_TIMEOUT_S)
+        except (KafkaException, SystemError, BufferError) as error:
+            self._recover(producer, error)
+            return False
+        self.published.update(counts)
+        return True
+
+    def close(self) -> None:
+        """Lets go of the producer; nothing is open between two calls of `publish`."""
+        if self._producer is not None:
+            _discard(self._producer)
+            self._producer = None
+
+    def _produce(self, producer: Producer, record: Record, counts: Counter[str]) -> None:
+        if record.rejection is not None:
+            counts["dead-letter"] += 1
+            self._produce_dead_letter(producer, record, record.rejection)
+        for task in record.tasks:
+            assert task.answer is not None
+            result, value = self._encode(task.answer)
+            counts[result.status] += 1
+            producer.produce(
+                self._results_topic,
+                key=result.request_id.encode(),
+                value=value,
+                # Not by key: the answers to one partition stay in one, and so in its order.
+                partition=result.source.partition % self._results_partitions,
+                headers=cast(Any, result_headers(result, _traceparent(record.headers))),
+            )
+
+    def _encode(self, result: Result) -> tuple[Result, bytes]:
+        value = encode(result)
+        if len(value) > MAX_RESULT_BYTES:
+            result = self._answers.too_large(result, len(value), MAX_RESULT_BYTES)
+            value = encode(result)
+        return result, value
+
+    def _produce_dead_letter(self, producer: Producer, record: Record, rejection: AnalysisError) -> None:
+        headers = dead_letter_headers(
+            record.headers,
+            rejection.code,
+            rejection.message,
+            record.position,
+            attempts=1,
+            failed_at=datetime.now(UTC),
+            component=self._component,
+        )
+        value = fit(record.key, record.value, headers)
+        producer.produce(self._dead_letters_topic, key=record.key, value=value, headers=cast(Any, headers))
+
+    def _recover(self, producer: Producer, error: Exception) -> None:
+        reason = _reason(error)
+        logger.warning("a transaction failed: %s", error)
+        if reason is not None and reason.txn_requires_abort() and not reason.fatal():
+            try:
+                producer.abort_transaction(API_TIMEOUT_S)
+            except (KafkaException, SystemError) as failure:
+                logger.warning("its abort failed too: %s", failure)
+            else:
+                return
+        self._producer = None
+        _discard(producer)
+        if reason is not None and reason.code() == KafkaError._FENCED:
+            self._count_fencing()
+        self.start()
+
+    def _count_fencing(self) -> None:
+        now = time.monotonic()
+        self._fenced_at.append(now)
+        if len(self._fenced_at) == FENCED_LIMIT and now - self._fenced_at[0] < FENCED_WINDOW_S:
+            raise ProducerFenced(self._config["transactional.id"])
+
+
+def next_offsets(finished: Mapping[PartitionKey, Sequence[Record]]) -> list[TopicPartition]:
+    """What a transaction commits: the offset after each partition's last record."""
+    return [
+        TopicPartition(topic, partition, records[-1].position.offset + 1)
+        for (topic, partition), records in finished.items()
+    ]
+
+
+def fit(key: bytes | None, value: bytes | None, headers: Headers) -> bytes | None:
+    """The value, cut where the dead-letter topic could not take it whole.
+
+    Compressed by its publisher, a record may be larger than any that we can write. The whole of it stays at
+    its source position, which the headers name.
+    """
+    framing = len(key or b"") + sum(len(name) + len(text or b"") + 16 for name, text in headers) + 1024
+    return value if value is None else value[: max(0, MAX_DEAD_LETTER_BYTES - framing)]
+
+
+def _traceparent(headers: Headers) -> bytes | None:
+    value = last_header(headers, TRACEPARENT)
+    return value if value is not None and len(value) <= MAX_TRACEPARENT_BYTES else None
+
+
+def _reason(error: Exception) -> KafkaError | None:
+    reason = error.args[0] if error.args else None
+    return reason if isinstance(reason, KafkaError) else None
+
+
+def _discard(producer: Producer) -> None:
+    # close() and flush() would wait for brokers that may be away; what is queued belongs to no commit.
+    producer.purge()

@@ -1,0 +1,223 @@
+"""Starts the workers, restarts those that die, and stops them."""
+
+import logging
+import multiprocessing
+import os
+import random
+import time
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import msgspec
+
+from consumers.analyzer.devices import device_of, gpu_count, worker_count
+from consumers.analyzer.slots import Slot
+from consumers.analyzer.worker import FORCED_EXIT_S, READY, WorkerConfig, run
+from infra.exit_codes import ExitCode
+from infra.kafka import partition_counts, require_topics
+from infra.lifecycle import StopSignals, announce_ready
+from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.5
+LAST_BACKOFF_S = 30.0
+HEALTHY_S = 60.0
+MAX_FAILED_STARTS = 3
+
+_POINTLESS = frozenset({ExitCode.USAGE, ExitCode.FENCED})
+"""Ends that another start would only repeat."""
+
+
+class _Slot(msgspec.Struct, kw_only=True):
+    """One worker's place: the process in it, or when the next one starts."""
+
+    config: WorkerConfig
+    process: BaseProcess | None = None
+    channel: Connection | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    ready: bool = False
+    failed_starts: int = 0
+    backoff_s: float = FIRST_BACKOFF_S
+
+
+class Supervisor:
+    """The analyzer's parent process; it imports no module and loads no model.
+
+    A worker that was ready once is restarted for as long as it takes. One that dies three times before it
+    was ever ready (a module that does not load, say) ends the analyzer with the worker's exit code.
+    """
+
+    def __init__(self, analyzer: AnalyzerSettings, kafka: KafkaSettings, s3: S3Settings) -> None:
+        self._analyzer = analyzer
+        self._kafka = kafka
+        self._s3 = s3
+        self._context = multiprocessing.get_context("spawn")
+        self._instance = Slot()
+        self._slots: list[_Slot] = []
+        self._announced = False
+
+    def run(self) -> ExitCode:
+        """Runs until a signal, or an end that a restart would only repeat.
+
+        Raises:
+            KafkaUnavailable, TopicNotFound: there is nothing to start with.
+        """
+        with StopSignals(on_force=self._kill) as signals:
+            self._startup()
+            code = None
+            while code is None and not signals.stopping.is_set():
+                code = self._step()
+            return self._shutdown() if code is None else self._fail(code)
+
+    def _startup(self) -> None:
+        kafka = self._kafka
+        ids = require_topics(kafka, [kafka.images_topic, kafka.results_topic, kafka.dead_letters_topic])
+        partitions = partition_counts(kafka, [kafka.images_topic, kafka.results_topic])
+        gpus = gpu_count(self._analyzer)
+        count = worker_count(self._analyzer, partitions[kafka.images_topic], gpus)
+        instance = f"{self._analyzer.instance_id}-{self._instance.claim()}"
+        logger.info(
+            "starting %d workers of %s as %s on %s",
+            count,
+            self._analyzer.module,
+            instance,
+            f"{gpus} GPUs" if gpus else "the CPU",
+        )
+        # Workers are the parallelism: threads of their own would make them fight for the cores.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        self._slots = [
+            _Slot(
+                config=WorkerConfig(
+                    index=index,
+                    instance=instance,
+                    device=device_of(index, gpus),
+                    images_topic_id=ids[kafka.images_topic],
+                    results_partitions=partitions[kafka.results_topic],
+                    analyzer=self._analyzer,
+                    kafka=kafka,
+                    s3=self._s3,
+                )
+            )
+            for index in range(count)
+        ]
+
+    def _step(self) -> ExitCode | None:
+        for slot in self._slots:
+            if slot.process is None and time.monotonic() >= slot.start_at:
+                self._start(slot)
+        self._hear()
+        for slot in self._slots:
+            if slot.process is not None and slot.process.exitcode is not None:
+                code = self._bury(slot)
+                if code is not None:
+                    return code
+        return None
+
+    def _start(self, slot: _Slot) -> None:
+        slot.channel, theirs = self._context.Pipe()
+        slot.process = self._context.Process(
+            target=run, args=(slot.config, theirs), name=f"worker-{slot.config.index}", daemon=False
+        )
+        slot.process.start()
+        theirs.close()
+        slot.ready = False
+        slot.started_at = time.monotonic()
+
+    def _hear(self) -> None:
+        """Waits a moment for a worker's word or end."""
+        by_channel = {slot.channel: slot for slot in self._slots if slot.channel is not None}
+        sentinels = [slot.process.sentinel for slot in self._slots if slot.process is not None]
+        for source in wait([*by_channel, *sentinels], timeout=0.2):
+            slot = by_channel.get(source) if isinstance(source, Connection) else None
+            if slot is not None and slot.channel is not None:
+                self._read(slot, slot.channel)
+        if not self._announced and self._slots and all(slot.ready for slot in self._slots):
+            self._announced = True
+            logger.info("all workers are ready")
+            announce_ready()
+
+    def _read(self, slot: _Slot, channel: Connection) -> None:
+        try:
+            word = channel.recv()
+        except (EOFError, OSError):
+            channel.close()
+            slot.channel = None
+            return
+        if word == READY:
+            slot.ready = True
+            slot.failed_starts = 0
+            logger.info("worker %d is ready on %s", slot.config.index, slot.config.device)
+
+    def _bury(self, slot: _Slot) -> ExitCode | None:
+        """Clears a dead worker's place and plans the next start; or says why there is to be none."""
+        assert slot.process is not None
+        status = slot.process.exitcode or 0
+        lived_s = time.monotonic() - slot.started_at
+        if slot.channel is not None:
+            slot.channel.close()
+        slot.process, slot.channel = None, None
+        if not slot.ready:
+            slot.failed_starts += 1
+        if status in _POINTLESS or slot.failed_starts >= MAX_FAILED_STARTS:
+            return _as_exit_code(status)
+        if slot.ready and lived_s >= HEALTHY_S:
+            slot.backoff_s = FIRST_BACKOFF_S
+        delay_s = slot.backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads restarts
+        slot.backoff_s = min(slot.backoff_s * 2, LAST_BACKOFF_S)
+        slot.start_at = time.monotonic() + delay_s
+        logger.warning(
+            "worker %d ended (%s) after %.1f s; it starts again in %.1f s",
+            slot.config.index,
+            describe(status),
+            lived_s,
+            delay_s,
+        )
+        return None
+
+    def _shutdown(self) -> ExitCode:
+        """Stops the workers:
+
+        1. SIGTERM to all at once, so that they drain side by side;
+        2. wait for the drain time and a margin for leaving the group;
+        3. kill what is left: its work is uncommitted and done again later.
+        """
+        running = [slot.process for slot in self._slots if slot.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + self._analyzer.drain_timeout_s + FORCED_EXIT_S
+        for process in running:
+            process.join(max(0.0, deadline - time.monotonic()))
+        self._kill()
+        codes = {process.exitcode for process in running}
+        self._instance.release()
+        logger.info("stopped")
+        return ExitCode.OK if codes <= {ExitCode.OK} else ExitCode.DRAIN_TIMEOUT
+
+    def _fail(self, code: ExitCode) -> ExitCode:
+        logger.error("the workers cannot run: %s", describe(code))
+        self._shutdown()
+        return code
+
+    def _kill(self) -> None:
+        for slot in self._slots:
+            if slot.process is not None and slot.process.is_alive():
+                slot.process.kill()
+
+
+def describe(status: int) -> str:
+    """A process's exit status in words."""
+    if status < 0:
+        return f"signal {-status}"
+    try:
+        return f"exit code {status}, {ExitCode(status).name.lower()}"
+    except ValueError:
+        return f"exit code {status}"
+
+
+def _as_exit_code(status: int) -> ExitCode:
+    try:
+        return ExitCode(status) or ExitCode.CRASHED
+    except ValueError:
+        return ExitCode.CRASHED

@@ -1,0 +1,159 @@
+"""One process of the analyzer: one consumer of the group, one loaded module, one device."""
+
+import logging
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+
+from consumers.analyzer.answers import Answers
+from consumers.analyzer.intake import Intake
+from consumers.analyzer.pipeline import Pipeline
+from consumers.analyzer.polling import Poller
+from consumers.analyzer.publishing import Publisher, Stopped
+from infra import logs
+from infra.exit_codes import ExitCode, exit_code
+from infra.kafka import consumer_config, make_consumer, transactional_config
+from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
+from modules.contract import Module
+from modules.errors import ModuleLoadFailed
+from modules.loading import load_module
+from schemas.errors import AnalysisError
+from schemas.messages import ModuleIdentity
+
+logger = logging.getLogger(__name__)
+
+READY = "ready"
+FORCED_EXIT_S = 15.0
+"""Beyond the drain time, how long leaving the group may take."""
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker is told; travels to the spawned process."""
+
+    index: int
+    instance: str
+    """Names this worker's supervisor among all machines."""
+    device: str
+    images_topic_id: str
+    results_partitions: int
+    analyzer: AnalyzerSettings
+    kafka: KafkaSettings
+    s3: S3Settings
+
+
+def run(config: WorkerConfig, supervisor: Connection) -> None:
+    """The process's entry point; ends with a named exit code.
+
+    Args:
+        supervisor: takes `READY`; its end tells that the supervisor is gone, and the worker stops too.
+    """
+    logs.configure()
+    stopping = threading.Event()
+    # Ctrl-C reaches every process of the terminal; how workers stop is for their supervisor to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    threading.Thread(
+        target=_watch, args=(supervisor, stopping, config.analyzer.drain_timeout_s), daemon=True
+    ).start()
+    # Threads of the pipeline may be deep in native code: they end with the process, not before it.
+    os._exit(_run(config, supervisor, stopping))
+
+
+def _run(config: WorkerConfig, supervisor: Connection, stopping: threading.Event) -> ExitCode:
+    try:
+        module = load_module(config.analyzer.module)
+        _load_model(module, config.device)
+        return _serve(config, module, supervisor, stopping)
+    except AnalysisError as error:
+        logger.error("%s: %s", error.code, error.message)
+        return exit_code(error.code)
+    except Exception:
+        logger.exception("the worker crashed")
+        return ExitCode.CRASHED
+    finally:
+        logging.shutdown()
+
+
+def _load_model(module: Module[Any], device: str) -> None:
+    try:
+        module.load(device)
+    except AnalysisError:
+        raise
+    except Exception as error:
+        logger.exception("module %s could not load its model", module.name)
+        raise ModuleLoadFailed(
+            f"module {module.name!r} could not load its model on {device}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _serve(
+    config: WorkerConfig, module: Module[Any], supervisor: Connection, stopping: threading.Event
+) -> ExitCode:
+    answers = Answers(ModuleIdentity(module.name, module.version))
+    group = f"analyzer.{module.name}"
+    publisher = _publisher(config, group, answers, stopping)
+    pipeline = Pipeline(module, answers, config.analyzer, config.s3, stopping)
+    consumer = make_consumer(consumer_config(config.kafka, group))
+    topic = config.kafka.images_topic
+    intake = Intake(module.name, config.images_topic_id, config.s3.allowed_buckets)
+    poller = Poller(consumer, topic, intake, pipeline, publisher, config.analyzer)
+    try:
+        publisher.start()
+        pipeline.start()
+        poller.subscribe()
+        poller.run(_Readiness(poller, supervisor, stopping))
+        logger.info("stopping: finishing what was begun")
+        drained = poller.drain()
+    except Stopped:
+        logger.warning("told to stop while Kafka is away")
+        return ExitCode.DRAIN_TIMEOUT
+    poller.close()
+    publisher.close()
+    return ExitCode.OK if drained else ExitCode.DRAIN_TIMEOUT
+
+
+def _publisher(config: WorkerConfig, group: str, answers: Answers, stopping: threading.Event) -> Publisher:
+    transactional_id = f"{group}.{config.instance}.{config.index}"
+    return Publisher(
+        transactional_config(config.kafka, transactional_id, config.analyzer.transaction_timeout_ms),
+        config.kafka.results_topic,
+        config.results_partitions,
+        config.kafka.dead_letters_topic,
+        group,
+        answers,
+        stopping,
+    )
+
+
+class _Readiness:
+    """Asked by the loop whether to stop; tells the supervisor, once, that partitions were assigned."""
+
+    def __init__(self, poller: Poller, supervisor: Connection, stopping: threading.Event) -> None:
+        self._poller = poller
+        self._supervisor = supervisor
+        self._stopping = stopping
+        self._told = False
+
+    def __call__(self) -> bool:
+        if not self._told and self._poller.assigned:
+            self._told = True
+            try:
+                self._supervisor.send(READY)
+            except OSError:
+                self._stopping.set()
+        return self._stopping.is_set()
+
+
+def _watch(supervisor: Connection, stopping: threading.Event, drain_timeout_s: float) -> None:
+    """Stops the worker when its supervisor is gone, and ends it when stopping takes too long."""
+    try:
+        supervisor.recv()
+    except (EOFError, OSError):
+        stopping.set()
+    stopping.wait()
+    threading.Event().wait(drain_timeout_s + FORCED_EXIT_S)
+    os._exit(ExitCode.DRAIN_TIMEOUT)

@@ -31,6 +31,11 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED_DIR.glob("*/module.py"))
 
 
+def shipped_class(name: str) -> type:
+    """The class of a shipped module; importing it imports no framework, that waits for `load`."""
+    return _find_class(_import(f"modules.{name}.module", name), name)
+
+
 def load_module(spec: str) -> Module[Any]:
     """Constructs the module that `spec` names and checks its attributes; its model is not loaded yet.
 
@@ -47,8 +52,7 @@ def load_module(spec: str) -> Module[Any]:
     """
     head, colon, rest = spec.partition(":")
     if head in shipped_names():
-        code = _import(f"modules.{head}.module", spec)
-        return _construct(_find_class(code, spec), spec, (rest,) if colon else ())
+        return _construct(shipped_class(head), spec, (rest,) if colon else ())
     if spec.startswith((".", "~")) or "/" in head:
         return _from_folder(Path(spec).expanduser().resolve(), spec)
     if head and rest:

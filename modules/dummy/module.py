@@ -49,8 +49,7 @@ class Dummy:
 
 
 def _stand_out(pixels: NDArray[np.uint8]) -> tuple[Detection, ...]:
-    distance = np.abs(pixels.astype(np.int16) - _border_colour(pixels))
-    different = (distance > TOLERANCE).any(axis=2)
+    different = _unlike(pixels, _border_colour(pixels))
     rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
     if not rows.size:
         return ()
@@ -58,6 +57,17 @@ def _stand_out(pixels: NDArray[np.uint8]) -> tuple[Detection, ...]:
     filled = float(different[top:bottom, left:right].mean())
     label = Label(_colour_name(pixels[different].mean(axis=0)), filled)
     return (Detection(Box(left, top, right - left, bottom - top), (label,)),)
+
+
+def _unlike(pixels: NDArray[np.uint8], colour: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Which pixels differ; compared channel by channel in bytes, several times faster than by distance."""
+    low = (colour - TOLERANCE).clip(0, 255).astype(np.uint8)
+    high = (colour + TOLERANCE).clip(0, 255).astype(np.uint8)
+    different = np.zeros(pixels.shape[:2], np.bool_)
+    for channel in range(3):
+        values = pixels[:, :, channel]
+        different |= (values < low[channel]) | (values > high[channel])
+    return different
 
 
 def _border_colour(pixels: NDArray[np.uint8]) -> NDArray[np.int16]:

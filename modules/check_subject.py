@@ -1,0 +1,80 @@
+"""What the conformance check holds on to: the loaded module, its sample images and its answers to them."""
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from modules.answers import Answer, alike, read_answers
+from modules.check_images import SampleImage
+from modules.contract import Module, ModuleTraits
+from schemas.errors import AnalysisError
+
+REPEAT_S = 6.0
+"""How long a check that repeats the same work may take, roughly; slow modules are repeated less."""
+
+
+class Fault(Exception):
+    """The module breaks the contract; the text says what its author must change."""
+
+
+class Doubt(Exception):
+    """Something that its author should know, or that could not be checked."""
+
+
+class Subject(msgspec.Struct):
+    """The loaded module, what it is shown, and its answer to each image alone."""
+
+    spec: str
+    device: str
+    samples: Sequence[SampleImage]
+    module: Module[Any]
+    limits: ModuleTraits
+    alone: list[Answer] = []
+    alone_s: float = 0.0
+    """What half of the images take at most, alone."""
+
+    def small(self) -> list[int]:
+        """Indexes of the images that may be shown many times."""
+        return [index for index, sample in enumerate(self.samples) if sample.is_small]
+
+    def prepare(self, index: int) -> Any:
+        """One image through `preprocess`; a copy, since a module may change what it is given."""
+        return self.module.preprocess(self.samples[index].image.copy())
+
+    def infer(self, items: Sequence[Any]) -> list[Answer]:
+        """A batch through `infer`, its answers checked."""
+        return read_answers(self.module.infer(items), len(items))
+
+    def expect(self, order: Sequence[int], items: Sequence[Any], how: str = "") -> None:
+        """Infers prepared images in batches of the allowed size.
+
+        Raises:
+            Fault: an image of `order` was answered otherwise than alone.
+        """
+        size = self.limits.max_batch
+        for start in range(0, len(order), size):
+            answers = self.infer(items[start : start + size])
+            for place, (index, answer) in enumerate(zip(order[start : start + size], answers, strict=True)):
+                if not alike(answer, self.alone[index]):
+                    raise Fault(self._otherwise(index, answer, place, how))
+
+    def _otherwise(self, index: int, answer: Answer, place: int, how: str) -> str:
+        twins = (other for other, known in enumerate(self.alone) if answer and alike(answer, known))
+        twin = next(twins, None)
+        whose = f"; it is the answer of image {self.samples[twin].name!r}" if twin is not None else ""
+        name = self.samples[index].name
+        return f"image {name!r}, {how}at place {place} of a batch, is answered otherwise than alone{whose}"
+
+    def repeats(self, images: int) -> int:
+        """How often so many images may be gone through in the time that a repeating check has."""
+        return max(1, min(50, int(REPEAT_S / max(self.alone_s * images, 1e-6))))
+
+
+def described(error: Exception) -> str:
+    """An exception of the module's code in words, with the line that raised it."""
+    if isinstance(error, AnalysisError):
+        return error.message
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error} (at {last.filename}:{last.lineno})"

@@ -1,0 +1,99 @@
+"""`analysis modules`: list what is shipped, check anyone's module."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from modules.check import Report
+    from modules.check_images import SampleImage
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and check analyzer modules.")
+
+STYLES = {"passed": "green", "warning": "yellow", "failed": "bold red"}
+
+
+@app.command("list")
+def list_modules() -> None:
+    """Lists the shipped modules: name, version, and whether what they require is installed."""
+    from modules.loading import SHIPPED_DIR, shipped_class, shipped_names
+    from modules.requirements import install_command, missing
+
+    for name in shipped_names():
+        folder = SHIPPED_DIR / name
+        version = getattr(shipped_class(name), "version", "?")
+        state = f"needs: {install_command(folder)}" if missing(folder) else "ready"
+        typer.echo(f"{name:<14} {version:<8} {state}")
+
+
+@app.command("check")
+def check(
+    module: Annotated[
+        str,
+        typer.Argument(metavar="MODULE", help="A shipped name, ./folder, or package.path:Class."),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="A folder of images that the module finds something in, tried besides our own."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to run: cpu, or cuda:N.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Checks that a module keeps the contract, and says what to fix; exit code 0 if nothing failed."""
+    from modules.check import check_module
+    from modules.check_images import generated_images
+
+    samples = generated_images() + (_read_images(images) if images else [])
+    with _prints_on_stderr():
+        report = check_module(module, device, samples)
+    _print_json(report) if as_json else _print_lines(report)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _read_images(folder: Path) -> "list[SampleImage]":
+    from modules.check_images import images_in
+    from schemas.errors import AnalysisError, ErrorCode
+
+    found = images_in(folder) if folder.is_dir() else []
+    if not found:
+        what = "holds no image" if folder.is_dir() else "is no folder"
+        raise AnalysisError(ErrorCode.INPUT_NOT_FOUND, f"--images: {folder} {what}")
+    return found
+
+
+def _print_json(report: "Report") -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(report).decode())
+
+
+def _print_lines(report: "Report") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in report.findings:
+        verdict = Text(f"{finding.verdict:<8}", STYLES[finding.verdict])
+        console.print(Text.assemble(verdict, f" {finding.check:<22} ", finding.message))
+    failed = sum(1 for finding in report.findings if finding.verdict == "failed")
+    console.print(f"{report.module}: {failed} failed" if failed else f"{report.module}: keeps the contract")
+
+
+@contextmanager
+def _prints_on_stderr() -> Iterator[None]:
+    """Sends what the module and its child process print to stderr: stdout is for the report."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)

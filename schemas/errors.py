@@ -60,7 +60,7 @@ class ErrorCode(StrEnum):
     # A command or process ends with one of these.
     SETTING_INVALID = "setting_invalid", "A setting has a value that its rule does not allow."
     USAGE = "usage", "The command's arguments do not fit together."
-    INPUT_NOT_FOUND = "input_not_found", "A file or folder named on the command line does not exist."
+    INPUT_NOT_FOUND = "input_not_found", "A file or folder that was named does not exist or cannot be read."
     KAFKA_UNAVAILABLE = "kafka_unavailable", "No Kafka broker answers at KAFKA_BOOTSTRAP_SERVERS."
     TOPIC_NOT_FOUND = "topic_not_found", "A topic does not exist; `analysis topics create` makes it."
     TOPIC_MISMATCH = "topic_mismatch", "A topic's settings are not the ones this service needs."
@@ -85,6 +85,7 @@ class ErrorCode(StrEnum):
         "stack_checksum_mismatch",
         "A downloaded file is not the one that the lock names.",
     )
+    REQUEST_NOT_PUBLISHED = "request_not_published", "Kafka did not acknowledge the request's record."
     ANSWER_TIMEOUT = "answer_timeout", "No result arrived in the time allowed."
 
 

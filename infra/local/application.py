@@ -1,0 +1,88 @@
+"""The project's own processes that `analysis up` runs beside the servers."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from infra.lifecycle import READY_FILE
+from infra.local.component import Component
+from infra.local.process import Command
+from infra.local.state import StackFolder
+from infra.settings import AnalyzerSettings
+from schemas.errors import AnalysisError, ErrorCode
+
+# After the drain time a process needs a moment to leave its groups and close its connections.
+_MARGIN_S = 10.0
+
+
+class Application(Component):
+    """One `analysis …` command as a background process, ready when it says so in a file."""
+
+    # A module may load a large model first.
+    start_timeout_s = 300.0
+
+    def __init__(
+        self,
+        name: str,
+        folder: StackFolder,
+        drain_s: float,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.stop_steps = ((signal.SIGTERM, drain_s + _MARGIN_S),)
+        self._ready_file = folder.ready_file(name)
+        self._arguments = tuple(arguments)
+        self._environment = environment or {}
+
+    def prepare(self) -> None:
+        self._ready_file.unlink(missing_ok=True)
+
+    def command(self) -> Command:
+        return Command(
+            argv=(sys.executable, "-m", "analysis", *self._arguments),
+            env={**self._environment, READY_FILE: str(self._ready_file), "PYTHONUNBUFFERED": "1"},
+            # Where the user stands: a module may be named as `./folder`.
+            cwd=Path.cwd(),
+        )
+
+    def ready(self) -> bool:
+        return self._ready_file.exists()
+
+
+def application(
+    folder: StackFolder, stack: Mapping[str, str], modules: Sequence[str], settings: AnalyzerSettings
+) -> tuple[Application, ...]:
+    """The processes of the application: an analyzer for each module, and the sink.
+
+    Args:
+        stack: settings that lead to the local servers; they take precedence over the environment.
+
+    Raises:
+        AnalysisError: two modules have the same name.
+    """
+    environment = {**os.environ, **stack, "LOCAL_DIR": str(folder.root)}
+    commands: dict[str, tuple[str, ...]] = {}
+    commands |= {f"analyzer.{_short_name(module)}": ("analyzer", "--module", module) for module in modules}
+    if len(commands) < len(modules):
+        raise AnalysisError(ErrorCode.USAGE, f"two of the modules {', '.join(modules)} have the same name")
+    commands["sink"] = ("sink",)
+    return tuple(
+        Application(name, folder, settings.drain_timeout_s, arguments, environment)
+        for name, arguments in commands.items()
+    )
+
+
+def recorded_application(
+    folder: StackFolder, names: Iterable[str], settings: AnalyzerSettings
+) -> tuple[Application, ...]:
+    """Processes of the application that were started earlier, to look at and to stop."""
+    return tuple(Application(name, folder, settings.drain_timeout_s) for name in names)
+
+
+def _short_name(module: str) -> str:
+    last = re.split(r"[/:]", module.rstrip("/"))[-1]
+    return re.sub(r"[^A-Za-z0-9_-]", "_", last) or "module"

@@ -1,0 +1,123 @@
+"""Kafka's jars: resolved once into a lock, then downloaded and verified from it.
+
+`python -m infra.local.jars` resolves them anew with jgo and writes the lock. Installing is done here, since
+jgo does not verify a lock, and leaves a half-written file behind when a download breaks off.
+"""
+
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+LOCK_FILE = Path(__file__).with_name("kafka-jars.json")
+ROOTS = ("org.apache.kafka:kafka_2.13:4.4.0", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5!")
+"""What is resolved; `!` keeps the second from managing, and lowering, the versions of the first's jars."""
+
+
+class Jar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file of the lock."""
+
+    group: str
+    artifact: str
+    version: str
+    classifier: str = ""
+    size_bytes: int
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """The file's name in a Maven repository, and in our cache."""
+        suffix = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.artifact}-{self.version}{suffix}.jar"
+
+    @property
+    def repository_path(self) -> str:
+        """The file's path below a Maven repository."""
+        return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.filename}"
+
+
+class JarLock(msgspec.Struct, frozen=True, kw_only=True):
+    """The committed list of jars, and what it was resolved from."""
+
+    roots: tuple[str, ...]
+    jars: tuple[Jar, ...]
+
+
+def read_lock(path: Path = LOCK_FILE) -> JarLock:
+    """The committed lock."""
+    return msgspec.json.decode(path.read_bytes(), type=JarLock)
+
+
+def cache_folder() -> Path:
+    """Where jars are kept for every checkout of this user."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "analysis" / "jars"
+
+
+def install(folder: Path | None = None, lock: JarLock | None = None) -> list[Path]:
+    """Makes sure that every jar of the lock is in `folder` and is the right one; returns their paths.
+
+    A file with another content, a truncated one say, is downloaded again.
+
+    Raises:
+        DownloadFailed: a jar could not be had.
+        ChecksumMismatch: what was downloaded is not what the lock names.
+    """
+    target = folder or cache_folder()
+    jars = (lock or read_lock()).jars
+    target.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda jar: sha256(target / jar.filename), jars))
+    missing = [jar for jar, checksum in zip(jars, found, strict=True) if checksum != jar.sha256]
+    if missing:
+        # Slow to import, and needed once.
+        from infra.local.download import download
+
+        download(missing, target)
+    return sorted(target / jar.filename for jar in jars)
+
+
+def sha256(path: Path) -> str | None:
+    """The checksum of a file in hex; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def resolve() -> JarLock:
+    """Resolves the roots as Maven would, downloading every jar into a folder of its own to measure it."""
+    from jgo.maven import MavenContext, PythonResolver
+
+    with tempfile.TemporaryDirectory() as folder:
+        context = MavenContext(resolver=PythonResolver(), repo_cache=Path(folder))
+        roots = [context.create_dependency(root) for root in ROOTS]
+        inputs, transitive = context.resolver.resolve(roots)
+        jars = {jar.filename: jar for jar in (_locked(found.artifact) for found in [*inputs, *transitive])}
+    return JarLock(roots=ROOTS, jars=tuple(jars[name] for name in sorted(jars)))
+
+
+def write_lock(lock: JarLock, path: Path = LOCK_FILE) -> None:
+    """Writes the lock, readable and with a stable order."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(lock)) + b"\n")
+
+
+def _locked(artifact: Any) -> Jar:
+    path: Path = artifact.resolve()
+    return Jar(
+        group=artifact.groupId,
+        artifact=artifact.artifactId,
+        version=artifact.version,
+        classifier=artifact.classifier,
+        size_bytes=path.stat().st_size,
+        sha256=sha256(path) or "",
+    )
+
+
+if __name__ == "__main__":
+    write_lock(resolve())

@@ -1,5 +1,6 @@
 """Records of the results topic that are read and not stored yet."""
 
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -58,6 +59,7 @@ class Batch:
         self.next_offsets: dict[int, int] = {}
         """The offset after the last record taken, by partition."""
         self.size_bytes = 0
+        self._since_s = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.next_offsets)
@@ -65,8 +67,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.entries) + len(self.refused)
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the first record was taken."""
+        return time.monotonic() - self._since_s if self else 0.0
+
     def add(self, record: Record) -> None:
         """Takes the next record of its partition; one without a value (a tombstone) only moves the offset."""
+        if not self:
+            self._since_s = time.monotonic()
         self.next_offsets[record.position.partition] = record.position.offset + 1
         if record.value is None:
             return
@@ -75,6 +84,10 @@ class Batch:
             self.entries.append(Entry(record, decode_result(record.value)))
         except AnalysisError as error:
             self.refused.append(Refused(record, error.code, error.message))
+
+    def clear(self) -> None:
+        """Forgets everything: it is stored, or is read again."""
+        self.drop(list(self.next_offsets))
 
     def drop(self, partitions: Collection[int]) -> None:
         """Forgets these partitions: they belong to another sink now, or are read again."""

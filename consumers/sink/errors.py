@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import AnalysisError, ErrorCode
 
 # SQLSTATE classes that blame the data: data exception, integrity constraint, program limit exceeded (an
 # index entry that is too long, say).
 _REFUSING_CLASSES = ("22", "23", "54")
+
+_OUTAGE_CODES = (ErrorCode.DATABASE_UNAVAILABLE, ErrorCode.KAFKA_UNAVAILABLE, ErrorCode.TOPIC_NOT_FOUND)
+_KAFKA_OUTAGES = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
 
 class StaleOffsets(Exception):
@@ -42,7 +46,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether waiting may help: a server that is away, starting, full, read-only or busy with a deadlock.
+    """Whether waiting may help: a server that is away, starting, full, read-only or in a deadlock.
 
     What is left, a wrong statement or a missing table, is a bug or a job for `analysis migrate`.
     """
@@ -50,7 +54,7 @@ def is_outage(error: Exception) -> bool:
         return False
     if isinstance(error, psycopg2.Error):
         return True
-    return isinstance(error, AnalysisError) and error.code in (
-        ErrorCode.DATABASE_UNAVAILABLE,
-        ErrorCode.KAFKA_UNAVAILABLE,
-    )
+    if isinstance(error, KafkaException):
+        reason: KafkaError = error.args[0]
+        return reason.retriable() or reason.code() in _KAFKA_OUTAGES
+    return isinstance(error, AnalysisError) and error.code in _OUTAGE_CODES

@@ -1,13 +1,15 @@
 """A partition for each day: made ahead of time and on demand, dropped after the retention time."""
 
+import contextlib
 import logging
 import re
+import time as clock
 from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import psycopg2
 from psycopg2 import sql
-from psycopg2.errors import LockNotAvailable
 
 from infra.postgres import Connection, Cursor, transaction
 from infra.sql import statements
@@ -20,10 +22,13 @@ AHEAD_DAYS = 2
 EXPIRED_AT_ONCE = 50_000
 """Rows that one round deletes from the DEFAULT partition at most: the sink reads nothing meanwhile."""
 
+AGAIN_S = 60.0
+"""How long a change that was refused is left alone on the write path."""
+
 # In this order, so that a result never lies in a partition of a day whose detections have none: rows of
 # the DEFAULT partition are expired by their result.
 _TABLES = ("detections", "results")
-_DAY = re.compile(r"_(\d{4})(\d{2})(\d{2})$")
+_DAY = re.compile(r"_(\d{8})$")
 _LOCK_KEY = 0x616E_616C_7973_6902
 """Names the advisory lock of partition changes: "analysi" and a number."""
 _SQL = statements("partitions")
@@ -39,36 +44,38 @@ class Partitions:
     def __init__(self, retention_days: int) -> None:
         self._retention_days = retention_days
         self._made: set[date] = set()
+        self._refused_until_s = 0.0
 
     def maintain(self, connection: Connection) -> bool:
         """Makes what is needed soon and drops what is old.
 
         Returns:
-            Whether all is done; False where a lock was not to be had or more rows are left to expire.
+            Whether all is done; False where partitions were in use or more rows are left to expire.
         """
         today = _today(connection)
         try:
             self._make(connection, [today + timedelta(days=ahead) for ahead in range(AHEAD_DAYS + 1)])
             self._drop(connection, before=self._first(today))
-        except LockNotAvailable:
-            logger.info("partitions are in use; they are seen to again in a minute")
+        except psycopg2.Error as error:
+            _let_pass(connection, error)
             return False
         return self._expire_default(connection) < EXPIRED_AT_ONCE
 
     def ensure(self, connection: Connection, days: Collection[date]) -> None:
         """Makes the partitions of these days where they may have one, each in a transaction of its own.
 
-        Where a lock is not to be had, the rows go to the DEFAULT partition, and a later round moves them.
+        Where that fails, the rows go to the DEFAULT partition, and a later round moves them.
         """
         unknown = set(days) - self._made
-        if not unknown:
+        if not unknown or clock.monotonic() < self._refused_until_s:
             return
         today = _today(connection)
         last = today + timedelta(days=AHEAD_DAYS)
         try:
             self._make(connection, [day for day in sorted(unknown) if self._first(today) <= day <= last])
-        except LockNotAvailable:
-            logger.warning("could not make the partitions of %s: they are in use", sorted(map(str, unknown)))
+        except psycopg2.Error as error:
+            _let_pass(connection, error)
+            self._refused_until_s = clock.monotonic() + AGAIN_S
 
     def _first(self, today: date) -> date:
         return today - timedelta(days=self._retention_days)
@@ -93,6 +100,13 @@ class Partitions:
         if count:
             logger.info("deleted %d results with timestamps outside the retention time", count)
         return count
+
+
+def _let_pass(connection: Connection, error: psycopg2.Error) -> None:
+    """Storing rows goes on without a partition, be it locked or forbidden, but not without a connection."""
+    if connection.closed:
+        raise error
+    logger.warning("partitions could not be changed; trying again later: %s", str(error).strip())
 
 
 def partition_name(table: str, day: date) -> str:
@@ -138,8 +152,12 @@ def _existing_days(connection: Connection, table: str) -> set[date]:
 
 def _days(cursor: Cursor, table: str) -> set[date]:
     cursor.execute(_SQL["partitions"], {"parent": table})
-    found = (_DAY.search(name) for (name,) in cursor.fetchall())
-    return {date(*map(int, match.groups())) for match in found if match}
+    days = set()
+    for (name,) in cursor.fetchall():
+        match = _DAY.search(name)
+        with contextlib.suppress(ValueError):
+            days |= {date.fromisoformat(match[1])} if match else set()
+    return days
 
 
 def _today(connection: Connection) -> date:

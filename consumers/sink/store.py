@@ -52,6 +52,11 @@ class Store:
             with contextlib.suppress(psycopg2.Error):
                 connection.close()
 
+    def check(self) -> None:
+        """Asks the server for an answer, where the connection may be broken."""
+        with transaction(self._connected()) as cursor:
+            cursor.execute("SELECT 1")
+
     def maintain(self) -> bool:
         """Makes and drops day partitions; returns whether all is done for now."""
         return self._partitions.maintain(self._connected())
@@ -166,7 +171,7 @@ def _savepoint(cursor: Cursor) -> Iterator[None]:
         yield
     except (psycopg2.Error, UnicodeEncodeError) as error:
         if is_refusal(error):
-            cursor.execute("ROLLBACK TO SAVEPOINT part")
+            cursor.execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")
         raise
     cursor.execute("RELEASE SAVEPOINT part")
 

@@ -186,9 +186,9 @@ class AnalysisClient:
                     submission.acknowledged.result()
         raise AnswerTimeout(request_id, timeout_s)
 
-    def close(self) -> None:
-        """Waits for what is left, no longer than the delivery time-out, and disconnects."""
-        self._publisher.close()
+    def close(self, timeout_s: float | None = None) -> None:
+        """Waits for what is left, no longer than `timeout_s` or the delivery time-out, and disconnects."""
+        self._publisher.close(timeout_s)
 
     def __enter__(self) -> "AnalysisClient":
         return self

@@ -107,11 +107,11 @@ class Publisher:
         if unfinished:
             raise TimeoutError(f"{len(unfinished)} requests are not acknowledged after {timeout_s} s")
 
-    def close(self) -> None:
-        """Waits for what is left, no longer than the delivery time-out, and disconnects."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Waits for what is left, no longer than `timeout_s` or the delivery time-out, and disconnects."""
         if self._producer is None or self._closing.is_set():
             return
-        self._producer.flush(self._delivery_timeout_s + 1)
+        self._producer.flush(self._delivery_timeout_s + 1 if timeout_s is None else timeout_s)
         self._closing.set()
         self._server.join()
 

@@ -118,7 +118,7 @@ class Sender:
 
 
 def begin(journal: Journal, kafka: KafkaSettings) -> Begun:
-    """Notes where the topics end, in a new journal; settles what an earlier run left in doubt, in an old one."""
+    """Notes where the topics end in a new journal; in an old one, settles what was left in doubt."""
     if journal.begun is None:
         begun = Begun(
             requests=_ends(kafka, (kafka.images_topic,)),

@@ -87,9 +87,19 @@ def open_image(raw: "Buffer", max_pixels: int) -> OpenImage:
             ErrorCode.IMAGE_TOO_LARGE,
             f"the image has {width} x {height} pixels; the limit is {max_pixels} (ANALYZER_MAX_IMAGE_PIXELS)",
         )
+    if image.format == "PNG":
+        _verify_checksums(view)
     if _orientation(image) in _QUARTER_TURNS:
         width, height = height, width
     return OpenImage(image, ImageHeader(image.format or "", width, height))
+
+
+def _verify_checksums(view: memoryview) -> None:
+    # Decoding skips the checksums of a PNG's pixels, and would answer for a damaged file with noise.
+    try:
+        Image.open(io.BytesIO(view), formats=["PNG"]).verify()
+    except Exception as error:  # noqa: BLE001 - as above
+        raise ImageError(ErrorCode.IMAGE_CORRUPT, f"the image is damaged: {error}") from None
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -117,12 +127,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _on_white(image.convert("RGBA"))
     if image.mode.startswith("I"):
         return _from_16_bits(image)
+    if image.mode == "F":
+        # Neither 0 to 1 nor 0 to 255 is sure, and convert() would clip.
+        raise _no_place_in_rgb(image)
     try:
         return image.convert("RGB")
     except ValueError:
-        raise ImageError(
-            ErrorCode.IMAGE_FORMAT_UNSUPPORTED, f"pixels of mode {image.mode} have no place in RGB"
-        ) from None
+        raise _no_place_in_rgb(image) from None
+
+
+def _no_place_in_rgb(image: Image.Image) -> ImageError:
+    return ImageError(
+        ErrorCode.IMAGE_FORMAT_UNSUPPORTED, f"pixels of mode {image.mode!r} have no place in RGB"
+    )
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -18,7 +18,7 @@ from schemas.errors import ErrorCode
 from schemas.messages import ImageReference
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, GetResult
     from typing_extensions import Buffer
 
 REQUEST_TIMEOUT = timedelta(seconds=30)
@@ -116,7 +116,7 @@ class ObjectStore:
 
 
 class _ObstoreObject:
-    def __init__(self, response: obstore.GetResult) -> None:
+    def __init__(self, response: "GetResult") -> None:
         self._response = response
         self.size_bytes = response.meta["size"]
         self.etag = response.meta["e_tag"]

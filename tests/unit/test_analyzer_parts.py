@@ -1,0 +1,152 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+
+from consumers.analyzer.budget import ByteBudget
+from consumers.analyzer.devices import device_of, gpu_count, worker_count
+from consumers.analyzer.errors import ImageError, StoreUnavailable
+from consumers.analyzer.publishing import fit
+from consumers.analyzer.slots import Slot
+from consumers.analyzer.sniffing import kind_of
+from consumers.analyzer.store import explain
+from consumers.analyzer.supervisor import describe
+from infra.kafka import MAX_DEAD_LETTER_BYTES
+from infra.settings import AnalyzerSettings
+
+
+def test_a_budget_makes_the_one_wait_that_would_exceed_it() -> None:
+    budget = ByteBudget(100)
+    first = budget.hold(60)
+    passed = threading.Event()
+    waiting = threading.Thread(target=lambda: (budget.hold(60), passed.set()), daemon=True)
+    waiting.start()
+    assert not passed.wait(0.1)
+    first.release()
+    first.release()
+    assert passed.wait(5)
+    assert budget.held_bytes == 60
+
+
+def test_a_budget_lets_one_pass_that_is_larger_than_all_of_it() -> None:
+    budget = ByteBudget(100)
+    lease = budget.hold(1000)
+    lease.keep(30)
+    assert budget.held_bytes == 30
+    lease.keep(None)
+    lease.keep(50)
+    assert budget.held_bytes == 30
+    lease.release()
+    assert budget.held_bytes == 0
+
+
+def test_two_supervisors_on_one_machine_get_different_numbers(tmp_path: Path) -> None:
+    first, second = Slot(tmp_path), Slot(tmp_path)
+    assert (first.claim(), second.claim()) == (0, 1)
+    first.release()
+    third = Slot(tmp_path)
+    assert third.claim() == 0
+    for slot in (second, third):
+        slot.release()
+
+
+def test_a_number_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from consumers.analyzer.slots import Slot; "
+        "slot = Slot(Path(sys.argv[1])); print(slot.claim(), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "0"
+        other = Slot(tmp_path)
+        assert other.claim() == 1
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(10)
+    next_one = Slot(tmp_path)
+    assert next_one.claim() == 0
+    for slot in (other, next_one):
+        slot.release()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FileNotFoundError("status code: 404 <Code>NoSuchKey</Code>"), "object_not_found"),
+        (FileNotFoundError("status code: 404 <Code>NoSuchBucket</Code>"), "bucket_not_found"),
+        (PermissionDeniedError("status code: 403 <Code>AccessDenied</Code>"), "object_access_denied"),
+        (PreconditionError("status code: 412"), "object_changed"),
+        (GenericError("status code: 405 Method Not Allowed"), "object_access_denied"),
+    ],
+)
+def test_a_refusal_is_the_images_own(error: Exception, code: str) -> None:
+    explained = explain("bucket", "key", error)
+    assert isinstance(explained, ImageError)
+    assert explained.code == code
+    assert "s3://bucket/key" in explained.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionDeniedError("status code: 403 <Code>ExpiredToken</Code>"),
+        PermissionDeniedError("status code: 403 <Code>SignatureDoesNotMatch</Code>"),
+        GenericError("status code: 400 <Code>ExpiredToken</Code>"),
+        UnauthenticatedError("status code: 401"),
+        GenericError("status code: 408 Request Timeout"),
+        GenericError("status code: 425 Too Early"),
+        GenericError("status code: 429 Too Many Requests"),
+        GenericError("status code: 500"),
+        GenericError("status code: 503 <Code>SlowDown</Code>"),
+        GenericError("HTTP error: error sending request"),
+        GenericError("HTTP error: request or response body error"),
+    ],
+)
+def test_an_outage_is_nobodys_fault(error: Exception) -> None:
+    assert isinstance(explain("bucket", "key", error), StoreUnavailable)
+
+
+def test_workers_follow_the_devices() -> None:
+    settings = AnalyzerSettings()
+    assert worker_count(settings, partitions=4, gpus=8) == 4
+    assert worker_count(settings, partitions=4, gpus=2) == 2
+    assert worker_count(settings, partitions=1000, gpus=0) == os.cpu_count()
+    assert worker_count(AnalyzerSettings(workers="7"), partitions=4, gpus=0) == 7
+    assert [device_of(index, 2) for index in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert device_of(3, 0) == "cpu"
+    assert gpu_count(AnalyzerSettings(gpus="3")) == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"  <svg>", "SVG"),
+        (b"RIFF0000WEBP", "WebP"),
+        (b"hello", None),
+        (b"", None),
+    ],
+)
+def test_kinds_of_files(head: bytes, kind: str | None) -> None:
+    assert kind_of(head) == kind
+
+
+def test_a_dead_letter_fits_its_topic() -> None:
+    whole = b"x" * 1000
+    assert fit(b"k", whole, [("h", b"v")]) == whole
+    assert fit(b"k", None, []) is None
+    cut = fit(b"k", b"x" * (MAX_DEAD_LETTER_BYTES * 2), [("h", b"v" * 100)])
+    assert cut is not None
+    assert MAX_DEAD_LETTER_BYTES - 4096 < len(cut) < MAX_DEAD_LETTER_BYTES
+
+
+def test_an_end_is_told_in_words() -> None:
+    assert describe(-9) == "signal 9"
+    assert describe(4) == "exit code 4, module"
+    assert describe(99) == "exit code 99"

@@ -170,7 +170,8 @@ def _group_protocol(settings: KafkaSettings) -> Config:
         "group.protocol": "classic",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": settings.session_timeout_ms,
-        "heartbeat.interval.ms": min(3_000, settings.session_timeout_ms // 3),
+        # Members learn of a rebalance by their next heartbeat.
+        "heartbeat.interval.ms": min(1_000, settings.session_timeout_ms // 3),
     }
 
 

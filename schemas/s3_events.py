@@ -4,7 +4,7 @@ Stores differ in what they do to keys (percent-encoded as in a query, or plain),
 begin with `s3:`, and in how they write what they do not know (absent, null or empty).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -110,8 +110,8 @@ def _text(about: dict[Any, Any], *names: str) -> str | None:
 
 def _moment(value: Any) -> datetime | None:
     try:
-        return msgspec.convert(value, Moment)
-    except msgspec.ValidationError:
+        return msgspec.convert(value, Moment).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
         return None  # it only informs, and is no reason to leave an image without an answer
 
 

@@ -44,7 +44,7 @@ def _peel(document: Any) -> Any:
             return inner
         case {"specversion": str(), "data_base64": str() as encoded}:
             return _from_base64(encoded)
-        case {"schema": _, "payload": inner, **others} if not others:  # Kafka Connect's JsonConverter
+        case {"schema": _, "payload": inner} if inner is not None:  # Kafka Connect's JsonConverter
             return inner
         case {"Type": "Notification", "Message": str() as inner}:  # Amazon SNS
             return inner

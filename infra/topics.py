@@ -5,6 +5,7 @@ input partition. Dead letters are few and read by people: one partition, one ord
 """
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -18,7 +19,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from infra.kafka import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES, KafkaUnavailable, make_admin, require_topics
+from infra.kafka import (
+    MAX_DEAD_LETTER_BYTES,
+    MAX_RECORD_BYTES,
+    KafkaUnavailable,
+    TopicNotFound,
+    make_admin,
+    require_topics,
+)
 from infra.settings import KafkaSettings, TopicSettings
 
 logger = logging.getLogger(__name__)
@@ -106,7 +114,7 @@ def create(kafka: KafkaSettings, topics: TopicSettings) -> list[str]:
     """Creates the topics that do not exist; those that do stay as they are, and differences are logged.
 
     Returns:
-        The names of the topics that were created.
+        The names of the topics that were created; clients see them by then.
 
     Raises:
         KafkaUnavailable: no broker answers.
@@ -117,7 +125,7 @@ def create(kafka: KafkaSettings, topics: TopicSettings) -> list[str]:
     existing = _existing(admin, kafka)
     missing = [spec for spec in wanted if spec.name not in existing]
     created = [spec.name for spec in missing if _create_one(admin, spec)]
-    for state, spec in zip(describe(kafka, admin), wanted, strict=True):
+    for state, spec in zip(_describe_patiently(kafka, admin), wanted, strict=True):
         for difference in differences(state, spec):
             logger.warning("topic %s: %s; left as it is", spec.name, difference)
     return created
@@ -202,6 +210,18 @@ def _check_replicas(state: TopicState) -> Iterator[tuple[Literal["problem", "not
         yield "note", f"min.insync.replicas is {in_sync}: one broker away stops all writing"
     if in_sync > replicas:
         yield "problem", f"min.insync.replicas is {in_sync}, with {replicas} replicas: nothing can be written"
+
+
+def _describe_patiently(kafka: KafkaSettings, admin: AdminClient) -> list[TopicState]:
+    """Describes topics that exist: a broker hears of a new one a moment after the controller made it."""
+    deadline = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            return describe(kafka, admin)
+        except TopicNotFound:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _existing(admin: AdminClient, kafka: KafkaSettings) -> set[str]:

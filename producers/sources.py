@@ -12,7 +12,8 @@ from schemas.messages import ImageReference
 from schemas.references import parse_uri
 
 IMAGE_PATTERNS = tuple(
-    f"*.{extension}" for extension in ("bmp", "gif", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
+    f"*.{extension}"
+    for extension in ("avif", "bmp", "gif", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 )
 """What is taken from a folder where no pattern is given; names are compared without case."""
 

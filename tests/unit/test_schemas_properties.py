@@ -123,8 +123,9 @@ def test_encoded_results_keep_the_published_schema(result: Result) -> None:
 # fmt: off
 NAMES = [
     "version", "request_id", "image", "bucket", "key", "modules", "requested_at", "attributes",
-    "Records", "EventName", "eventName", "eventSource", "eventTime", "s3", "name", "object", "eTag", "versionId",
-    "detail-type", "detail", "specversion", "data", "data_base64", "schema", "payload", "Type", "Message", "Event",
+    "Records", "EventName", "eventName", "eventSource", "eventTime", "s3", "name", "object", "eTag",
+    "versionId", "detail-type", "detail", "specversion", "data", "data_base64", "schema", "payload", "Type",
+    "Message", "Event",
 ]
 STRINGS = [
     "images", "ObjectCreated:Put", "s3:ObjectCreated:Post", "Object Created", "Notification", "1.0",

@@ -81,7 +81,7 @@ def _claimed_type(code: ErrorCode, headers: Headers) -> str:
     if code not in (ErrorCode.MESSAGE_NOT_UTF8, ErrorCode.MESSAGE_NOT_JSON):
         return ""
     claimed = next((text for name, text in headers if name.lower() == "content-type" and text), None)
-    return f" (its content-type header says {claimed[:100].decode(errors='replace')})" if claimed else ""
+    return f" (its content-type header says {claimed[:100].decode(errors='replace')!r})" if claimed else ""
 
 
 def _interpret(document: Any, position: RecordPosition) -> Intake:

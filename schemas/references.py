@@ -13,7 +13,7 @@ MAX_KEY_BYTES = 1024
 """Amazon's limit."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_DOT_SEGMENT = re.compile(r"(?:^|/)\.{1,2}(?:/|$)")
+_DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.{1,2}(?:[/\\]|\Z)")  # some stores take `\` for `/`
 _NAMESPACE = UUID("6f0a4b0e-6c1c-5d0b-9a53-0d7c3a1f6b52")
 
 

@@ -187,6 +187,7 @@ def test_any_record_is_read_or_refused(value: bytes | None, headers: list[tuple[
             assert decode_request(encode(item.request)) == item.request
         return
     assert refused.raw == value
+    assert refused.message.isprintable()
 
 
 @patient

@@ -43,6 +43,8 @@ def test_keys_that_real_buckets_have_are_accepted(key: str) -> None:
         "a/.",
         "./a",
         "a/..",
+        "a\\..\\b",
+        "..\\x",
         "nul\0",
         "line\nfeed",
         "del\x7f",

@@ -18,7 +18,7 @@ from schemas.errors import AnalysisError, ErrorCode
 logger = logging.getLogger(__name__)
 
 _SQL = statements("schema_migrations")
-_LOCK_KEY = 0x616E_616C_7973_6901
+LOCK_KEY = 0x616E_616C_7973_6901
 """Names the advisory lock of migrations: "analysi" and a number."""
 
 
@@ -61,7 +61,7 @@ def migrate(settings: DatabaseSettings) -> list[str]:
     connection = connect(settings, "analysis migrate")
     try:
         with transaction(connection) as cursor:
-            cursor.execute(_SQL["lock"], {"key": _LOCK_KEY})
+            cursor.execute(_SQL["lock"], {"key": LOCK_KEY})
             cursor.execute(_SQL["create_history"])
         missing = _missing(connection)
         for name, text in missing.items():

@@ -51,7 +51,7 @@ def unique(prefix: str) -> str:
 
 
 def free_ports(root: Path) -> dict[str, str]:
-    """The environment of a stack in `root` whose ports are free, and are none that the system gives to clients."""
+    """The environment of a stack in `root` on free ports, below those that the system gives to clients."""
     ceiling = min(32_000, _first_client_port()) - PORTS
     floor = min(20_000, ceiling - 1000)
     for _ in range(1000):

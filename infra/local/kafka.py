@@ -10,6 +10,7 @@ import msgspec
 
 from infra.local import jars
 from infra.local.component import LOOPBACK, Component, Port, minimal_environment
+from infra.local.ports import answers
 from infra.local.process import Command, run_to_end
 from infra.settings import LocalSettings
 
@@ -101,20 +102,18 @@ class Kafka(Component):
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
         (self._folder / "log4j2.properties").write_text(LOGGING)
-        self._write_properties(self._properties, self._data)
+        self._write_properties("server.properties", self._data)
         if not self._data.exists():
             self._format()
 
     def command(self) -> Command:
-        return self._java("kafka.Kafka", str(self._properties))
+        return self._java("kafka.Kafka", "server.properties")
 
     def ready(self) -> bool:
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
-        from infra.local.ports import is_free
-
-        if is_free(self._node.port):
+        if not answers(self._node.port):
             return False
         # A connection error while the broker starts is an answer here, and no news for the user.
         config: dict[str, Any] = {
@@ -136,11 +135,7 @@ class Kafka(Component):
     def _temporary(self) -> Path:
         return self._folder / "tmp"
 
-    @property
-    def _properties(self) -> Path:
-        return self._folder / "server.properties"
-
-    def _write_properties(self, path: Path, data: Path) -> None:
+    def _write_properties(self, filename: str, data: Path) -> None:
         copies = min(3, len(self._nodes))
         enough = max(1, copies - 1)
         properties = {
@@ -153,7 +148,8 @@ class Kafka(Component):
             f"CONTROLLER://{LOOPBACK}:{self._node.controller_port}",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": data,
+            # Relative to the process's own folder: this format knows no letters beyond Latin-1.
+            "log.dirs": data.name,
             "default.replication.factor": copies,
             "min.insync.replicas": enough,
             "offsets.topic.replication.factor": copies,
@@ -163,16 +159,16 @@ class Kafka(Component):
             "share.coordinator.state.topic.min.isr": enough,
             **TUNING,
         }
-        path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        lines = (f"{name}={value}\n" for name, value in properties.items())
+        (self._folder / filename).write_text("".join(lines))
 
     def _format(self) -> None:
         # Beside its final place, so that a broken-off attempt is never mistaken for a formatted folder.
         unfinished = self._folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        properties = self._folder / "format.properties"
-        self._write_properties(properties, unfinished)
+        self._write_properties("format.properties", unfinished)
         command = self._java(
-            "kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(properties)
+            "kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", "format.properties"
         )
         run_to_end(command, "Kafka's StorageTool", _FORMAT_TIMEOUT_S)
         unfinished.rename(self._data)

@@ -50,13 +50,13 @@ def launch(component: Component, folder: StackFolder, cancelled: threading.Event
         _require_same_ports(component, record)
         _await_ready(component, record, folder, cancelled)
         return
-    _clear_remains(component, folder, record)
+    if record is not None:
+        process.kill_all(process.orphans(record))
+        folder.forget(component.name)
     ports.require_free(component.name, component.ports)
+    component.clean()
     component.prepare()
-    record = process.start(
-        component.command(), folder.log(component.name), [port.number for port in component.ports]
-    )
-    folder.keep(component.name, record)
+    record = _start(component, folder)
     try:
         _await_ready(component, record, folder, cancelled)
     except BaseException:
@@ -94,11 +94,14 @@ def inspect(component: Component, folder: StackFolder) -> State:
     )
 
 
-def _clear_remains(component: Component, folder: StackFolder, record: process.Record | None) -> None:
-    if record is not None:
-        process.kill_all(process.orphans(record))
-        folder.forget(component.name)
-    component.clean()
+def _start(component: Component, folder: StackFolder) -> process.Record:
+    numbers = [port.number for port in component.ports]
+    try:
+        record = process.start(component.command(), folder.log(component.name), numbers)
+    except OSError as error:
+        raise StartFailed(component.name, f"cannot be run: {error}", folder) from None
+    folder.keep(component.name, record)
+    return record
 
 
 def _require_same_ports(component: Component, record: process.Record) -> None:

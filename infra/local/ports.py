@@ -44,6 +44,15 @@ def is_free(number: int) -> bool:
     return True
 
 
+def answers(number: int) -> bool:
+    """Whether something listens on this port of 127.0.0.1."""
+    try:
+        socket.create_connection((LOOPBACK, number), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def holder(number: int) -> str:
     """The process that uses a port, in words."""
     pid = _holder_pid(number)

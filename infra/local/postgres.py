@@ -83,20 +83,23 @@ class Postgres(Component):
     def clean(self) -> None:
         """Ends what a killed server left: its backends live on, and hold its shared memory.
 
-        They are known by their working directory. Once nobody has it, the lock file is stale.
+        They are known by their working directory. Its lock file stops the next start only where the pid
+        in it is another process's by now.
 
         Raises:
             AnalysisError: a whole server works there, which this stack has not started.
         """
+        server = self._locking_pid()
         left = list(self._working_here())
-        if any(process.pid == self._locking_pid() for process in left):
+        if any(process.pid == server for process in left):
             raise AnalysisError(
                 ErrorCode.STACK_START_FAILED,
-                f"PostgreSQL already runs on {self._data} (process {self._locking_pid()}), but this stack "
+                f"PostgreSQL already runs on {self._data} (process {server}), but this stack "
                 "has no record of having started it; stop it first",
             )
         kill_all(left)
-        self._lock_file.unlink(missing_ok=True)
+        if server is not None and psutil.pid_exists(server):
+            self._lock_file.unlink()
 
     def prepare(self) -> None:
         make_private_folder(self._folder, self._user)

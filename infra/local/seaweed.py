@@ -3,14 +3,21 @@
 import os
 import shutil
 import signal
+import socket
 import sys
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.local.component import LOOPBACK, Component, Port, minimal_environment
+from infra.local.ports import answers
 from infra.local.process import Command
 from infra.local.state import Credentials
 from infra.settings import LocalSettings, S3Settings
 from schemas.errors import AnalysisError, ErrorCode
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
 
 _PARTS = ("s3", "master", "volume", "filer", "admin")
 _CHECK_BUCKET = "local-stack-check"
@@ -38,27 +45,27 @@ class Seaweed(Component):
         self._credentials = credentials
 
     def clean(self) -> None:
-        """Removes the sockets that `weed` puts into everybody's /tmp, and cannot be told not to.
-
-        Raises:
-            AnalysisError: one belongs to another user; `weed` would wait for it for ever.
-        """
-        for socket in self._shared_sockets():
-            if not socket.exists():
-                continue
-            if socket.stat().st_uid != os.getuid():
-                raise AnalysisError(
-                    ErrorCode.STACK_PORT_TAKEN,
-                    f"{socket} belongs to another user, so the S3 server cannot use its ports; "
-                    "choose others with LOCAL_S3_PORT",
-                )
-            socket.unlink()
+        """Removes the sockets that `weed` puts into everybody's /tmp, and leaves there when it is killed."""
+        for path in self._stale_sockets():
+            if path.stat().st_uid == os.getuid():
+                path.unlink()
 
     def prepare(self) -> None:
-        for folder in (self._folder, self._folder / "data", self._folder / "config", self._folder / "log"):
+        """Makes the folders.
+
+        Raises:
+            AnalysisError: a stale socket belongs to another user; `weed` would wait for it for ever.
+        """
+        if foreign := self._stale_sockets():
+            raise AnalysisError(
+                ErrorCode.STACK_PORT_TAKEN,
+                f"{foreign[0]} was left by another user, so the S3 server cannot use its ports; "
+                "choose others with LOCAL_S3_PORT",
+            )
+        for folder in (self._folder, *(self._folder / name for name in ("data", "config", "log"))):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for socket in self._folder.glob("*.sock"):
-            socket.unlink()
+        for own in self._folder.glob("*.sock"):
+            own.unlink()
 
     def command(self) -> Command:
         return Command(
@@ -92,8 +99,9 @@ class Seaweed(Component):
                 "-s3.allowDeleteBucketNotEmpty=false",
                 "-s3.autoCreateBucket=false",
                 f"-s3.allowedOrigins=http://{LOOPBACK}",
-                f"-filer.localSocket={self._folder / 'filer.sock'}",
-                f"-s3.localSocket={self._folder / 's3.sock'}",
+                # Relative: a socket's path may have 107 characters at most.
+                "-filer.localSocket=filer.sock",
+                "-s3.localSocket=s3.sock",
             ),
             env={
                 **minimal_environment(),
@@ -107,15 +115,19 @@ class Seaweed(Component):
         )
 
     def ready(self) -> bool:
-        from infra.local.ports import is_free
-
-        if is_free(self.ports[0].number):
+        if not answers(self.ports[0].number):
             return False
-        return self._can_store()
-
-    def _can_store(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        try:
+            self._store()
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    @cached_property
+    def _client(self) -> "S3Client":
+        # boto3 takes longer to import than everything else that `analysis` needs.
         from infra.s3 import make_client
 
         settings = S3Settings(
@@ -123,27 +135,35 @@ class Seaweed(Component):
             access_key_id=self._credentials.s3_access_key_id,
             secret_access_key=self._credentials.s3_secret_access_key,
         )
-        client = make_client(settings)
+        return make_client(settings)
+
+    def _store(self) -> None:
         try:
-            try:
-                client.put_object(Bucket=_CHECK_BUCKET, Key="ready", Body=b"ready")
-            except client.exceptions.NoSuchBucket:
-                client.create_bucket(Bucket=_CHECK_BUCKET)
-                client.put_object(Bucket=_CHECK_BUCKET, Key="ready", Body=b"ready")
-        except (BotoCoreError, ClientError):
-            return False
-        return True
+            self._client.put_object(Bucket=_CHECK_BUCKET, Key="ready", Body=b"ready")
+        except self._client.exceptions.NoSuchBucket:
+            self._client.create_bucket(Bucket=_CHECK_BUCKET)
+            self._client.put_object(Bucket=_CHECK_BUCKET, Key="ready", Body=b"ready")
 
     def _port_options(self) -> list[str]:
         numbers = iter(port.number for port in self.ports)
         return [f"-{part}.port{kind}={next(numbers)}" for part in _PARTS for kind in ("", ".grpc")]
 
-    def _shared_sockets(self) -> list[Path]:
+    def _stale_sockets(self) -> list[Path]:
         grpc_ports = (port.number for port in self.ports[1::2])
-        return [
+        candidates = (
             Path(f"/tmp/seaweedfs-{part}-grpc-{number}.sock")  # noqa: S108 - the server's own choice
             for part, number in zip(_PARTS, grpc_ports, strict=True)
-        ]
+        )
+        return [path for path in candidates if path.is_socket() and not _is_served(path)]
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _program() -> str:

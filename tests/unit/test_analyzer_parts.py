@@ -24,7 +24,12 @@ def test_a_budget_makes_the_one_wait_that_would_exceed_it() -> None:
     budget = ByteBudget(100)
     first = budget.hold(60)
     passed = threading.Event()
-    waiting = threading.Thread(target=lambda: (budget.hold(60), passed.set()), daemon=True)
+
+    def hold_then_tell() -> None:
+        budget.hold(60)
+        passed.set()
+
+    waiting = threading.Thread(target=hold_then_tell, daemon=True)
     waiting.start()
     assert not passed.wait(0.1)
     first.release()

@@ -1,0 +1,60 @@
+"""Nothing is lost and nothing is doubled when a worker is killed in the middle of its work."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from schemas.messages import Result
+from tests import images
+from tests.service import Running, Service, eventually, new_service, request
+from tests.stack import RunningStack
+
+REQUESTS = 1000
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_worker_killed_half_way_costs_nothing(stack: RunningStack, tmp_path: Path, protocol: str) -> None:
+    environment = {"KAFKA_GROUP_PROTOCOL": protocol, "KAFKA_SESSION_TIMEOUT_MS": "6000"}
+    with new_service(tmp_path, environment) as service:
+        with service.run("analyzer", "-m", "dummy", "-w", "2") as analyzer, service.run("sink") as sink:
+            analyzer.wait_ready()
+            sink.wait_ready()
+            values = _requests(service)
+            service.publish(values[: REQUESTS // 2])
+            _kill_a_worker_at_work(service, analyzer)
+            service.publish(values[REQUESTS // 2 :])
+            eventually(lambda: service.row_count() >= REQUESTS, 120)
+            assert analyzer.stop() == 0
+            assert sink.stop() == 0
+        results = service.results()
+        assert len(results) == REQUESTS
+        assert {result.request_id for result in results} == {f"r{number}" for number in range(REQUESTS)}
+        assert {result.status for result in results} == {"ok"}
+        _assert_order(results)
+        assert service.row_count() == REQUESTS
+        assert service.dead_letters() == []
+
+
+def _requests(service: Service) -> list[bytes]:
+    service.request(images.jpeg(size=(640, 480)), "image")
+    key = f"{service.kafka.images_topic}/image"
+    return [request(f"r{number}", key) for number in range(REQUESTS)]
+
+
+def _kill_a_worker_at_work(service: Service, analyzer: Running) -> None:
+    """SIGKILL once some results are there but not all, so that records are in flight."""
+    eventually(lambda: 0 < len(service.results()) < REQUESTS // 2, 30, interval_s=0.02)
+    victim = analyzer.workers()[0]
+    victim.kill()
+    time.sleep(0.5)
+    assert len(service.results()) < REQUESTS, "the worker was killed when all was done"
+
+
+def _assert_order(results: list[Result]) -> None:
+    """Each input partition's answers stand in the input's order on the results topic."""
+    for partition in range(4):
+        offsets = [result.source.offset for result in results if result.source.partition == partition]
+        assert offsets == sorted(offsets)
+        assert len(offsets) == len(set(offsets)) == REQUESTS // 4

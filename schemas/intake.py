@@ -134,7 +134,9 @@ def _item(
     request = Request(
         version=VERSION,
         request_id=references.derive_request_id(image, position.at(index)),
-        image=image,
+        # A request's ETag is a demand. An event's is news: the object may have been overwritten since,
+        # and then the picture that is there now is the one to analyze.
+        image=msgspec.structs.replace(image, etag=None),
         requested_at=requested_at,
     )
     return IntakeItem(request, index, references.usable_key(fallback_key))

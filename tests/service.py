@@ -82,7 +82,7 @@ class Service:
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Puts records on the images topic, all on one partition or in turn, and waits for them to be there."""
+        """Puts records on the images topic, on one partition or on all in turn, and waits for them."""
         producer = kafka.make_producer(kafka.producer_config(self.kafka))
         count = topics_partitions(self.kafka)
         for number, value in enumerate(values):

@@ -15,13 +15,13 @@ import uuid_utils
 from infra.s3 import make_client
 from infra.settings import KafkaSettings, S3Settings, load
 from producers.answers import AnswerReader, Refusal
-from producers.errors import AnswerTimeout, InvalidArgument, RequestRefused
+from producers.errors import AnswerTimeout, RequestRefused
 from producers.publisher import Publisher
 from producers.reader import Offsets, Start, TopicReader
 from producers.results import ResultFilter, ResultStream
+from producers.sources import read_reference
 from producers.store import ImageStore
 from schemas.messages import VERSION, ImageReference, RecordPosition, Request, Result, Status
-from schemas.references import parse_uri
 
 Source: TypeAlias = ImageReference | str | Path | bytes
 """An image: a reference, `s3://bucket/key`, a file's path, or a file's content."""
@@ -108,12 +108,8 @@ class AnalysisClient:
             return source
         if isinstance(source, bytes):
             return self._image_store().put_bytes(source)
-        reference = parse_uri(source) if isinstance(source, str) else None
-        if reference is None:
-            return self._image_store().put_file(Path(source))
-        if not reference.bucket or not reference.key:
-            raise InvalidArgument(f"{source!r} does not name a bucket and a key")
-        return reference
+        reference = read_reference(source) if isinstance(source, str) else None
+        return reference or self._image_store().put_file(Path(source))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Waits until every request so far is acknowledged.

@@ -161,10 +161,11 @@ def _open_journal(
 ) -> "Journal":
     from infra.kafka import require_topics
     from producers.journal import Journal, journal_path
+    from schemas.references import is_uri
 
     kafka = client.kafka
     topics = require_topics(kafka, (kafka.images_topic, kafka.results_topic, kafka.dead_letters_topic))
-    arguments = sorted(name if name[:5].lower() == "s3://" else str(Path(name).absolute()) for name in names)
+    arguments = sorted(name if is_uri(name) else str(Path(name).absolute()) for name in names)
     path = journal_path((topics, client.s3.uploads_bucket, arguments, options.modules, selection))
     if restart:
         path.unlink(missing_ok=True)

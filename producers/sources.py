@@ -9,7 +9,7 @@ import msgspec
 
 from producers.errors import InputNotFound, InvalidArgument
 from schemas.messages import ImageReference
-from schemas.references import parse_uri
+from schemas.references import is_uri, parse_uri
 
 IMAGE_PATTERNS = tuple(
     f"*.{extension}"
@@ -80,11 +80,23 @@ def expand(arguments: Sequence[str], selection: Selection) -> list[ImageSource]:
     return list({source.identity: source for source in found}.values())
 
 
+def read_reference(text: str) -> ImageReference | None:
+    """The object that `s3://bucket/key` names; None for other text, which is a file's path.
+
+    Raises:
+        InvalidArgument: the bucket or the key is missing.
+    """
+    if not is_uri(text):
+        return None
+    reference = parse_uri(text)
+    if not reference.bucket or not reference.key:
+        raise InvalidArgument(f"{text!r} does not name a bucket and a key")
+    return reference
+
+
 def _expand_one(argument: str, selection: Selection) -> Iterator[ImageSource]:
-    reference = parse_uri(argument)
+    reference = read_reference(argument)
     if reference is not None:
-        if not reference.bucket or not reference.key:
-            raise InvalidArgument(f"{argument!r} does not name a bucket and a key")
         yield ImageSource(argument, reference)
         return
     path = Path(argument)

@@ -61,7 +61,7 @@ class ImageStore:
 
     def _put(self, file: io.BufferedReader | io.BytesIO, extension: str) -> ImageReference:
         digest = hashlib.file_digest(file, "sha256")
-        size = file.tell()
+        size = file.seek(0, io.SEEK_END)
         reference = ImageReference(self._settings.uploads_bucket, _key(digest.hexdigest(), extension))
         with _store_errors(self._settings):
             if not self._is_stored(reference, size):

@@ -117,6 +117,7 @@ class World:
         self.kafka = kafka
         self.database = database
         self.settings = SinkSettings(group_id=unique("sink"), batch_rows=200, batch_wait_ms=50)
+        self._producer = make_producer(producer_config(kafka))
 
     def create_topics(self) -> None:
         """Makes the results and dead-letter topics, and waits until every broker knows them."""
@@ -124,14 +125,16 @@ class World:
             NewTopic(self.kafka.results_topic, PARTITIONS, 1),
             NewTopic(self.kafka.dead_letters_topic, 1, 1),
         ]
-        for future in make_admin(self.kafka).create_topics(topics).values():
+        admin = make_admin(self.kafka)
+        for future in admin.create_topics(topics).values():
             future.result(30)
         eventually("the topics are known", self._topics_known)
 
     def delete_topics(self) -> None:
         """Deletes both topics."""
         names = [self.kafka.results_topic, self.kafka.dead_letters_topic]
-        for future in make_admin(self.kafka).delete_topics(names).values():
+        admin = make_admin(self.kafka)
+        for future in admin.delete_topics(names).values():
             future.result(30)
 
     def publish(self, results: Iterable[Result], partition: int = 0) -> None:
@@ -142,12 +145,11 @@ class World:
         self, values: Iterable[bytes | None], partition: int = 0, key: bytes | None = None
     ) -> None:
         """Sends any bytes to one partition of the results topic."""
-        producer = make_producer(producer_config(self.kafka))
         for value in values:
-            producer.produce(
+            self._producer.produce(
                 self.kafka.results_topic, value, key, partition, headers=[("original", b"header")]
             )
-        assert producer.flush(PATIENCE_S) == 0
+        assert self._producer.flush(PATIENCE_S) == 0
 
     def dead_letters(self, count: int) -> list[Message]:
         """The dead letters, of which there must be `count`, and one second later no more."""

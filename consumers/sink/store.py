@@ -98,7 +98,7 @@ class Store:
             _move_offsets(cursor, topic, batch.next_offsets, expected)
             entries = _unique(batch.entries)
             stored, refused = _insert(cursor, entries)
-            refused = [*batch.refused, *refused]
+            refused = sorted([*batch.refused, *refused], key=_place)
             if refused:
                 bury(refused)
         duplicates = len(batch) - stored - len(refused)
@@ -178,6 +178,9 @@ def _savepoint(cursor: Cursor) -> Iterator[None]:
 
 def _refused(entry: Entry, error: Exception) -> Refused:
     reason = str(error).strip().partition("\n")[0]
-    return Refused(
-        entry.record, ErrorCode.ROW_REFUSED, f"PostgreSQL refuses request {entry.result.request_id}: {reason}"
-    )
+    message = f"PostgreSQL refuses the result of request {entry.result.request_id!r}: {reason}"
+    return Refused(entry.record, ErrorCode.ROW_REFUSED, message)
+
+
+def _place(refused: Refused) -> tuple[int, int]:
+    return refused.record.position.partition, refused.record.position.offset

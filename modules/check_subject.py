@@ -11,7 +11,7 @@ from modules.check_images import SampleImage
 from modules.contract import Module, ModuleTraits
 from schemas.errors import AnalysisError
 
-REPEAT_S = 6.0
+REPEAT_S = 4.0
 """How long a check that repeats the same work may take, roughly; slow modules are repeated less."""
 
 
@@ -33,7 +33,7 @@ class Subject(msgspec.Struct):
     limits: ModuleTraits
     alone: list[Answer] = []
     alone_s: float = 0.0
-    """What half of the images take at most, alone."""
+    """Seconds per small image, alone, on average."""
 
     def small(self) -> list[int]:
         """Indexes of the images that may be shown many times."""
@@ -67,9 +67,9 @@ class Subject(msgspec.Struct):
         name = self.samples[index].name
         return f"image {name!r}, {how}at place {place} of a batch, is answered otherwise than alone{whose}"
 
-    def repeats(self, images: int) -> int:
-        """How often so many images may be gone through in the time that a repeating check has."""
-        return max(1, min(50, int(REPEAT_S / max(self.alone_s * images, 1e-6))))
+    def affordable(self, at_least: int, at_most: int) -> int:
+        """How many small images may be gone through in the time that a repeating check has."""
+        return max(at_least, min(at_most, int(REPEAT_S / max(self.alone_s, 1e-6))))
 
 
 def described(error: Exception) -> str:

@@ -1,0 +1,3 @@
+from .detector import AsPackage
+
+__all__ = ["AsPackage"]

@@ -1,0 +1,5 @@
+from modules.dummy.module import Dummy
+
+
+class BadLimit(Dummy):
+    max_batch = 0

@@ -1,0 +1,1 @@
+WHO = "imported while inferring"

@@ -1,0 +1,3 @@
+from modules.dummy.module import Dummy
+
+NOT_MINE = Dummy

@@ -96,16 +96,19 @@ class _Downloader:
             partial.unlink(missing_ok=True)
 
     def _fetch_from_any(self, jar: Jar, partial: Path) -> str:
-        reason = ""
+        reasons: list[requests.RequestException] = []
         for attempt in range(_TRIES):
             if self.stop.wait(attempt and 2.0**attempt / 2):
                 break
+            reasons = []
             for source in self._sources:
                 try:
                     return self._fetch_from(f"{source}/{jar.repository_path}", partial)
                 except requests.RequestException as error:
-                    reason = str(error)
-        raise DownloadFailed(jar.filename, reason or "interrupted")
+                    reasons.append(error)
+            if all(map(_is_final, reasons)):
+                break
+        raise DownloadFailed(jar.filename, "; ".join(map(str, reasons)) if reasons else "interrupted")
 
     def _fetch_from(self, url: str, partial: Path) -> str:
         digest = hashlib.sha256()
@@ -127,3 +130,8 @@ class _Downloader:
             self._progress.advance(self._task, -received)
             raise
         return digest.hexdigest()
+
+
+def _is_final(error: requests.RequestException) -> bool:
+    """Whether the server said that it will not give the file, now or later."""
+    return error.response is not None and 400 <= error.response.status_code < 500

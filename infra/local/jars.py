@@ -7,6 +7,7 @@ jgo does not verify a lock, and leaves a half-written file behind when a downloa
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,17 @@ def cache_folder() -> Path:
     return Path(base) / "analysis" / "jars"
 
 
-def install(folder: Path | None = None, lock: JarLock | None = None) -> list[Path]:
+def install(
+    folder: Path | None = None, lock: JarLock | None = None, repositories: Sequence[str] = ()
+) -> list[Path]:
     """Makes sure that every jar of the lock is in `folder` and is the right one; returns their paths.
 
     A file with another content, a truncated one say, is downloaded again.
+
+    Args:
+        folder: the user's cache by default.
+        lock: the committed one by default.
+        repositories: Maven repositories to ask in turn; by default those that jgo knows.
 
     Raises:
         DownloadFailed: a jar could not be had.
@@ -77,7 +85,7 @@ def install(folder: Path | None = None, lock: JarLock | None = None) -> list[Pat
         # Slow to import, and needed once.
         from infra.local.download import download
 
-        download(missing, target)
+        download(missing, target, repositories)
     return sorted(target / jar.filename for jar in jars)
 
 

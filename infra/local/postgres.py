@@ -69,7 +69,7 @@ class Postgres(Component):
         port = Port(settings.postgres_port, "LOCAL_POSTGRES_PORT")
         super().__init__(
             name="postgres",
-            address=f"postgresql://{USER}@{LOOPBACK}:{port.number}/{DATABASE}",
+            address=f"{LOOPBACK}:{port.number}",
             ports=(port,),
         )
         self._wanted_folder = folder
@@ -78,7 +78,7 @@ class Postgres(Component):
     @property
     def url(self) -> str:
         """The connection URL, password included."""
-        return self.address.replace("@", f":{quote(self._password, safe='')}@", 1)
+        return f"postgresql://{USER}:{quote(self._password, safe='')}@{self.address}/{DATABASE}"
 
     def clean(self) -> None:
         """Ends what a killed server left: its backends live on, and hold its shared memory.

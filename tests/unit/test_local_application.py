@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from infra.lifecycle import READY_FILE
+from infra.local.application import application
+from infra.local.state import StackFolder
+from infra.settings import AnalyzerSettings
+from schemas.errors import AnalysisError, ErrorCode
+
+SETTINGS = AnalyzerSettings(drain_timeout_s=7)
+
+
+def test_an_analyzer_for_each_module_and_one_sink(tmp_path: Path) -> None:
+    modules = ["faces", "./my folder/", "package.path:Class", "/some/where/places"]
+    found = application(StackFolder(tmp_path), {}, modules, SETTINGS)
+    names = [each.name for each in found]
+    assert names == ["analyzer.faces", "analyzer.my_folder", "analyzer.Class", "analyzer.places", "sink"]
+    assert found[1].command().argv[-3:] == ("analyzer", "--module", "./my folder/")
+    assert found[-1].command().argv[-1:] == ("sink",)
+
+
+def test_modules_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="same name") as caught:
+        application(StackFolder(tmp_path), {}, ["faces", "./faces"], SETTINGS)
+    assert caught.value.code == ErrorCode.USAGE
+
+
+def test_the_stack_takes_precedence_over_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "production:9092")
+    monkeypatch.setenv("ANALYZER_WORKERS", "3")
+    stack = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    (sink,) = application(StackFolder(tmp_path), stack, [], SETTINGS)
+    env = sink.command().env
+    assert env["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:1"
+    assert env["ANALYZER_WORKERS"] == "3"
+    assert env["LOCAL_DIR"] == str(tmp_path)
+
+
+def test_ready_when_the_process_says_so_and_not_by_an_old_word(tmp_path: Path) -> None:
+    folder = StackFolder(tmp_path)
+    folder.create()
+    (sink,) = application(folder, {}, [], SETTINGS)
+    said = Path(sink.command().env[READY_FILE])
+    said.touch()
+    assert sink.ready()
+    sink.prepare()
+    assert not sink.ready()
+
+
+def test_stopping_waits_longer_than_draining_takes(tmp_path: Path) -> None:
+    (sink,) = application(StackFolder(tmp_path), {}, [], SETTINGS)
+    ((_, patience_s),) = sink.stop_steps
+    assert patience_s > SETTINGS.drain_timeout_s

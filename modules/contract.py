@@ -33,7 +33,7 @@ class Module(Protocol[T]):
         """Loads the model and warms it up, so that the first image takes no longer than the next.
 
         Called by each worker process once, before anything else; readiness waits for it. What it raises
-        ends the worker with the code `module_load_failed`, and the supervisor tries again with back-off.
+        ends the worker with the code `module_load_failed`.
 
         Args:
             device: where to run: `cpu`, or `cuda:N` in PyTorch's words.
@@ -55,9 +55,10 @@ class Module(Protocol[T]):
         """Answers a batch: one sequence of detections per image, in the batch's order.
 
         Called by one thread, one batch at a time, with 1 to `max_batch` items in no promised grouping
-        (the conformance check also tries none). When it raises, the images are tried again one by one,
-        and those that raise alone are answered `failed` with the code `module_error`. An answer of
-        another length, a score outside [0, 1] or a box that is not finite is `module_output_invalid`.
+        (the conformance check also tries none). When it raises, its images are tried again in smaller
+        batches, until those that raise are alone and are answered `failed` with the code `module_error`.
+        An answer of another length, a score outside [0, 1] or a box that is not finite is
+        `module_output_invalid`.
 
         Returns:
             Boxes in pixels of the image that `preprocess` was given; the worker scales them to the original.

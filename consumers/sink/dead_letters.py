@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -13,22 +13,37 @@ from consumers.sink.errors import DeadLettersUndelivered
 from infra.kafka import make_producer, producer_config
 from infra.settings import KafkaSettings
 from schemas.dead_letters import dead_letter_headers
+from schemas.headers import Headers
 from schemas.messages import RecordPosition
 
 logger = logging.getLogger(__name__)
 
 COMPONENT = "sink"
-ACKNOWLEDGE_S = 10.0
-"""How long one try waits for the broker; the next goes on waiting for the same records."""
+ACKNOWLEDGE_S = 5.0
+"""How long one try waits for the broker; the next goes on waiting for the same records. PostgreSQL ends the
+transaction that waits for it after 10 s (`sink.sql`)."""
 
-_LARGEST_BYTES = 16 * 2**20
-"""The client's own limit, before compression; what the topic takes is for the broker to say."""
+_CONFIG = {
+    # The client's own limit, before compression: what the topic takes is for the broker to say.
+    "message.max.bytes": 16 * 2**20,
+    # The broker refuses a whole batch for one large record in it.
+    "batch.num.messages": 1,
+    "linger.ms": 0,
+}
 
 
 class _State(Enum):
     SENT = auto()
     DELIVERED = auto()
     TOO_LARGE = auto()
+
+
+class _Form(IntEnum):
+    """What is left of a record that the dead-letter topic takes only in part."""
+
+    WHOLE = 0
+    WITHOUT_VALUE = 1
+    REASON_ONLY = 2
 
 
 class DeadLetters:
@@ -42,6 +57,7 @@ class DeadLetters:
         self._settings = settings
         self._producer: Producer | None = None
         self._states: dict[RecordPosition, _State] = {}
+        self._forms: dict[RecordPosition, _Form] = {}
         self._failure = ""
 
     def bury(self, refused: Sequence[Refused]) -> None:
@@ -63,6 +79,7 @@ class DeadLetters:
     def forget(self) -> None:
         """The batch is committed or dropped: what was sent for it matters no more."""
         self._states.clear()
+        self._forms.clear()
 
     def close(self) -> None:
         """Drops the producer without waiting: whatever is undelivered belongs to no committed batch."""
@@ -72,23 +89,15 @@ class DeadLetters:
 
     def _send(self, refused: Refused) -> None:
         record, position = refused.record, refused.record.position
-        too_large = self._states.get(position) is _State.TOO_LARGE
-        logger.warning(
-            "dead letter: %s/%d@%d: %s: %s%s",
-            position.topic,
-            position.partition,
-            position.offset,
-            refused.code,
-            refused.message,
-            " (too large for the dead-letter topic: sent without its value)" if too_large else "",
-        )
+        form = self._forms.get(position, _Form.WHOLE)
+        _log(refused, form)
         self._states[position] = _State.SENT
         try:
             self._connected().produce(
                 self._settings.dead_letters_topic,
-                key=record.key,
-                value=None if too_large else record.value,
-                headers=_headers(refused),
+                key=record.key if form < _Form.REASON_ONLY else None,
+                value=record.value if form < _Form.WITHOUT_VALUE else None,
+                headers=_headers(refused, record.headers if form < _Form.REASON_ONLY else ()),
                 on_delivery=partial(self._on_delivery, position),
             )
         except KafkaException as error:
@@ -104,6 +113,7 @@ class DeadLetters:
         self._failure = error.str()
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._states[position] = _State.TOO_LARGE
+            self._forms[position] = _Form(min(self._forms.get(position, 0) + 1, _Form.REASON_ONLY))
             return
         self._states.pop(position, None)
         if error.fatal() or error.code() == KafkaError._FATAL:
@@ -111,15 +121,23 @@ class DeadLetters:
 
     def _connected(self) -> Producer:
         if self._producer is None:
-            config = {**producer_config(self._settings), "message.max.bytes": _LARGEST_BYTES, "linger.ms": 0}
-            self._producer = make_producer(config)
+            self._producer = make_producer({**producer_config(self._settings), **_CONFIG})
         return self._producer
 
 
-def _headers(refused: Refused) -> list[tuple[str, str | bytes | None]]:
-    record, now = refused.record, datetime.now(UTC)
-    return [
-        *dead_letter_headers(
-            record.headers, refused.code, refused.message, record.position, 1, now, COMPONENT
-        )
-    ]
+def _log(refused: Refused, form: _Form) -> None:
+    position = refused.record.position
+    logger.warning(
+        "dead letter: %s/%d@%d: %s: %s%s",
+        position.topic,
+        position.partition,
+        position.offset,
+        refused.code,
+        refused.message,
+        f" (too large for the topic: sent {form.name.lower()})" if form else "",
+    )
+
+
+def _headers(refused: Refused, original: Headers) -> list[tuple[str, str | bytes | None]]:
+    position, now = refused.record.position, datetime.now(UTC)
+    return [*dead_letter_headers(original, refused.code, refused.message, position, 1, now, COMPONENT)]

@@ -108,6 +108,7 @@ class Store:
         if self._connection is None or self._connection.closed:
             connection = connect(self._settings, "analysis sink")
             with transaction(connection) as cursor:
+                cursor.execute(_SQL["configure_session"])
                 cursor.execute(_SQL["create_staging"])
             self._connection = connection
         return self._connection

@@ -1,5 +1,15 @@
 -- The sink's write path. {result_columns} and {detection_columns} are filled in by consumers/sink/rows.py.
 
+-- name: configure_session
+-- A sink that is frozen or cut off within a transaction keeps its offset rows locked: the server ends its
+-- session after a while. Whoever waits for these rows gives up sooner, to keep polling Kafka, and comes back.
+SET idle_in_transaction_session_timeout = '10s';
+SET lock_timeout = '5s';
+SET statement_timeout = '60s';
+SET tcp_keepalives_idle = 10;
+SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3
+
 -- name: create_staging
 -- Once a connection: where COPY puts a batch before it is merged. `ordinal` ties a detection to its result,
 -- so that only results carry the identity columns over the wire.

@@ -7,12 +7,11 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import uuid_utils
 
-from infra.s3 import make_client
 from infra.settings import KafkaSettings, S3Settings, load
 from producers.answers import AnswerReader, Refusal
 from producers.errors import AnswerTimeout, RequestRefused
@@ -20,8 +19,10 @@ from producers.publisher import Publisher
 from producers.reader import Offsets, Start, TopicReader
 from producers.results import ResultFilter, ResultStream
 from producers.sources import read_reference
-from producers.store import ImageStore
 from schemas.messages import VERSION, ImageReference, RecordPosition, Request, Result, Status
+
+if TYPE_CHECKING:
+    from producers.store import ImageStore
 
 Source: TypeAlias = ImageReference | str | Path | bytes
 """An image: a reference, `s3://bucket/key`, a file's path, or a file's content."""
@@ -196,7 +197,11 @@ class AnalysisClient:
         if kind is None:
             self.flush(0)
 
-    def _image_store(self) -> ImageStore:
+    def _image_store(self) -> "ImageStore":
+        # Imported here because boto3 takes as long to load as all else: those who only read need it not.
+        from infra.s3 import make_client
+        from producers.store import ImageStore
+
         with self._lock:
             if self._store is None:
                 self._store = ImageStore(make_client(self.s3, self._connections), self.s3)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,14 @@ def run(env: dict[str, str], *arguments: str, given: str | None = None) -> subpr
         timeout=90,
         check=False,
     )
+
+
+def eventually(check: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    """Waits until `check` returns something true."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"still {found!r} after {timeout_s} s"
+        time.sleep(POLL_S)
 
 
 def lines(output: str) -> list[dict[str, Any]]:

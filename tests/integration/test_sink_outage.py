@@ -28,11 +28,11 @@ def world(stack: RunningStack) -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def postgresql_away() -> Iterator[None]:
-    """Ends the stack's PostgreSQL as a crash would, and starts it again at the end."""
-    record = local_stack().folder.record("postgres")
+def away(server: str) -> Iterator[None]:
+    """Kills one of the stack's servers, and starts it again at the end."""
+    record = local_stack().folder.record(server)
     assert record is not None
-    process.stop(record, ((signal.SIGQUIT, 10.0),))
+    process.stop(record, ((signal.SIGKILL, 10.0),))
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def test_a_crash_of_postgresql_is_waited_out(world: World, caplog: pytest.LogCap
     world.publish(map(make_result, range(100)))
     with world.running():
         await_stored(world, 100)
-        with postgresql_away():
+        with away("postgres"):
             world.publish(map(make_result, range(100, 1000)))
             eventually("the sink notices", lambda: said(caplog, "waiting with") > 0)
         await_stored(world, 1000)
@@ -69,7 +69,7 @@ def test_partitions_that_come_while_postgresql_is_away_are_read_when_it_is_back(
         with contextlib.ExitStack() as other:
             other.enter_context(world.running())
             eventually("both have partitions", lambda: said(caplog, "revoked: [") > 0)
-            with postgresql_away():
+            with away("postgres"):
                 for partition in range(4):
                     world.publish(map(make_result, range(partition, 400, 4)), partition)
                 other.close()
@@ -91,6 +91,19 @@ def test_terminated_connections_lose_and_double_nothing(world: World) -> None:
         await_stored(world, 5000)
     assert world.database.stored() == list(range(5000))
     assert sum(world.database.offsets().values()) == 5000
+
+
+def test_a_crash_of_the_broker_is_waited_out_and_keeps_nobody_from_stopping(world: World) -> None:
+    world.publish(map(make_result, range(100)))
+    with world.running():
+        with contextlib.ExitStack() as other:
+            other.enter_context(world.running())
+            await_stored(world, 100)
+            with away("kafka"):
+                other.close()
+        world.publish(map(make_result, range(100, 300)))
+        await_stored(world, 300)
+    assert world.database.stored() == list(range(300))
 
 
 def test_a_dead_letter_that_is_too_large_goes_without_its_value(world: World) -> None:

@@ -119,6 +119,17 @@ class DatabaseSettings(Settings, frozen=True, kw_only=True):
     )
 
 
+class ModuleSettings(Settings, frozen=True, kw_only=True):
+    """Where modules of the old server are found; read by `modules`, which imports nothing of `infra`."""
+
+    prefix: ClassVar[str] = "MODULE_"
+
+    path: Annotated[
+        str,
+        Meta(description="Folders that hold a `Modules` folder, separated by `:`, for legacy imports."),
+    ] = ""
+
+
 class AnalyzerSettings(Settings, frozen=True, kw_only=True):
     """The analyzer: its module, its workers and their limits."""
 
@@ -210,6 +221,7 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     TopicSettings,
     S3Settings,
     DatabaseSettings,
+    ModuleSettings,
     AnalyzerSettings,
     SinkSettings,
     LocalSettings,

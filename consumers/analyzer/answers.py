@@ -1,12 +1,10 @@
 """Every task's end: one result, `ok` or `failed`."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from consumers.analyzer.errors import ImageError
 from consumers.analyzer.window import Spent, Task
 from schemas.errors import AnalysisError, ErrorCode
 from schemas.messages import (
@@ -31,11 +29,7 @@ class Answers:
         self._module = module
 
     def succeed(self, task: Task, detections: Sequence[Detection]) -> None:
-        """Answers with what the module found, in pixels of the original.
-
-        Raises:
-            ImageError: the detections break the module contract.
-        """
+        """Answers with what the module found, in pixels of the original."""
         task.answer = self._result(task, _to_original(task, detections), None)
         task.free()
 
@@ -115,8 +109,7 @@ def _to_original(task: Task, detections: Sequence[Detection]) -> tuple[Detection
     across, down = task.scale
     width, height = task.found.width_px or 0, task.found.height_px or 0
     answered = []
-    for number, detection in enumerate(detections):
-        _check(number, detection)
+    for detection in detections:
         box = detection.box
         left, right = _clip(box.x * across, width), _clip((box.x + box.w) * across, width)
         top, bottom = _clip(box.y * down, height), _clip((box.y + box.h) * down, height)
@@ -127,18 +120,3 @@ def _to_original(task: Task, detections: Sequence[Detection]) -> tuple[Detection
 
 def _clip(value: float, limit: int) -> float:
     return float(min(max(value, 0.0), limit))
-
-
-def _check(number: int, detection: Detection) -> None:
-    box = detection.box
-    if not all(math.isfinite(value) for value in (box.x, box.y, box.w, box.h)) or box.w < 0 or box.h < 0:
-        raise ImageError(
-            ErrorCode.MODULE_OUTPUT_INVALID,
-            f"detection {number}: the box {box} must be finite, its width and height not negative",
-        )
-    for label in detection.labels:
-        if not 0 <= label.score <= 1:
-            raise ImageError(
-                ErrorCode.MODULE_OUTPUT_INVALID,
-                f"detection {number}: the score {label.score} of {label.label!r} is not in [0, 1]",
-            )

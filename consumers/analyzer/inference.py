@@ -11,9 +11,9 @@ from consumers.analyzer.answers import Answers
 from consumers.analyzer.errors import ImageError
 from consumers.analyzer.stage import TaskQueue
 from consumers.analyzer.window import Task
+from modules.answers import read_answers
 from modules.contract import Module
-from schemas.errors import ErrorCode
-from schemas.messages import Detection
+from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +73,11 @@ class Inference:
     def answer(self, batch: Sequence[Task]) -> None:
         """Answers every task of a batch; one that makes the module raise harms no other.
 
-        A batch that raises is halved until the guilty image is alone.
+        A batch that raises, or is answered against the contract, is halved until the guilty image is alone.
         """
         started = time.monotonic()
         try:
-            outputs = self._infer(batch)
+            outputs = read_answers(self._module.infer([task.prepared for task in batch]), len(batch))
         except Exception as error:  # noqa: BLE001 - a module may raise anything
             if len(batch) == 1:
                 self._fail(batch[0], started, error)
@@ -89,30 +89,11 @@ class Inference:
         spent_ms = (time.monotonic() - started) * 1000
         for task, detections in zip(batch, outputs, strict=True):
             task.spent.infer = spent_ms
-            self._succeed(task, detections)
-
-    def _infer(self, batch: Sequence[Task]) -> Sequence[Sequence[Detection]]:
-        outputs = self._module.infer([task.prepared for task in batch])
-        if len(outputs) != len(batch):
-            raise ImageError(
-                ErrorCode.MODULE_OUTPUT_INVALID,
-                f"infer answered {len(outputs)} images of a batch of {len(batch)}",
-            )
-        return outputs
-
-    def _succeed(self, task: Task, detections: Sequence[Detection]) -> None:
-        try:
             self._answers.succeed(task, detections)
-        except ImageError as error:
-            self._answers.fail(task, error)
-        except (AttributeError, TypeError) as error:
-            self._answers.fail(
-                task, ImageError(ErrorCode.MODULE_OUTPUT_INVALID, f"infer must return Detections: {error}")
-            )
 
     def _fail(self, task: Task, started: float, error: Exception) -> None:
         task.spent.infer = (time.monotonic() - started) * 1000
-        if isinstance(error, ImageError):
+        if isinstance(error, AnalysisError):
             self._answers.fail(task, error)
             return
         logger.warning("request %s: the module raised", task.request.request_id, exc_info=error)

@@ -19,8 +19,7 @@ from infra.exit_codes import ExitCode, exit_code
 from infra.kafka import consumer_config, make_consumer, transactional_config
 from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
 from modules.contract import Module
-from modules.errors import ModuleLoadFailed
-from modules.loading import load_module
+from modules.loading import load_model, load_module
 from schemas.errors import AnalysisError
 from schemas.messages import ModuleIdentity
 
@@ -66,28 +65,16 @@ def run(config: WorkerConfig, supervisor: Connection) -> None:
 def _run(config: WorkerConfig, supervisor: Connection, stopping: threading.Event) -> ExitCode:
     try:
         module = load_module(config.analyzer.module)
-        _load_model(module, config.device)
+        load_model(module, config.device)
         return _serve(config, module, supervisor, stopping)
     except AnalysisError as error:
-        logger.error("%s: %s", error.code, error.message)
+        logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
         return exit_code(error.code)
     except Exception:
         logger.exception("the worker crashed")
         return ExitCode.CRASHED
     finally:
         logging.shutdown()
-
-
-def _load_model(module: Module[Any], device: str) -> None:
-    try:
-        module.load(device)
-    except AnalysisError:
-        raise
-    except Exception as error:
-        logger.exception("module %s could not load its model", module.name)
-        raise ModuleLoadFailed(
-            f"module {module.name!r} could not load its model on {device}: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _serve(

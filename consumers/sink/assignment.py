@@ -71,6 +71,8 @@ class Assignment:
         """Whether the group has answered, be it with no partition at all."""
         self.failure: Exception | None = None
         """What went wrong in a callback and could not be raised there."""
+        self.expired = 0
+        """Records, since the start, that the topic's retention removed before they were stored."""
         self._consumer = consumer
         self._topic_id = topic_id
         self._stored_offsets = stored_offsets
@@ -173,7 +175,7 @@ class Assignment:
         consumer.incremental_assign([self._start(number) for number in numbers])
         self._pause_or_resume(numbers)
         self.joined = True
-        logger.info("assigned: %s", {number: self._start(number).offset for number in numbers})
+        logger.info("assigned: %s", {number: self._next(number) for number in numbers})
 
     @_never_raises
     def _on_revoke(self, consumer: Consumer, partitions: Partitions) -> None:
@@ -213,12 +215,13 @@ class Assignment:
         low, high = watermarks
         if position.next < low:
             logger.error(
-                "partition %d: results %d to %d expired before they were stored; they are lost to the "
-                "database. Keep the topic longer than the longest outage",
+                "partition %d: %d results, from offset %d, expired before they were stored; they are lost to "
+                "the database. Keep the topic longer than the longest outage",
                 partition,
+                low - position.next,
                 position.next,
-                low - 1,
             )
+            self.expired += low - position.next
             position.next = low
         elif position.next > high:
             # The log lost its end (an unclean election, a restored disk). What came since may lie
@@ -245,9 +248,12 @@ class Assignment:
         self._consumer.resume(self._owned(set(numbers) - set(paused)))
 
     def _start(self, number: int) -> TopicPartition:
+        # A partition that was never read begins wherever its log does: nothing is lost by that.
+        return TopicPartition(self.topic.name, number, self._next(number) or OFFSET_BEGINNING)
+
+    def _next(self, number: int) -> int | None:
         position = self._positions.get(number)
-        offset = position.next if position and position.next > 0 else OFFSET_BEGINNING
-        return TopicPartition(self.topic.name, number, offset)
+        return position.next if position else None
 
     def _owned(self, numbers: Iterable[int] | None = None) -> list[TopicPartition]:
         chosen = {*self._positions, *self._unsettled} if numbers is None else numbers

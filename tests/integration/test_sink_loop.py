@@ -161,7 +161,7 @@ def test_results_that_expired_are_given_up_and_the_rest_stored(
     with classic.running():
         await_offsets(classic, 80)
     assert classic.database.stored() == [*range(40), *range(60, 80)]
-    assert "results 10 to 14 expired before they were stored" in caplog.text
+    assert "5 results, from offset 10, expired before they were stored" in caplog.text
 
 
 def test_a_topic_made_anew_is_read_from_its_beginning(classic: World) -> None:

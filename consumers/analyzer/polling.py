@@ -19,6 +19,7 @@ POLL_S = 0.02
 COMMITTED_TIMEOUT_S = 20.0
 FAILED_PUBLISH_PAUSE_S = 0.3
 REPORT_INTERVAL_S = 60.0
+IDLE_READY_S = 10.0
 
 
 class Poller:
@@ -37,7 +38,6 @@ class Poller:
         publisher: Publisher,
         settings: AnalyzerSettings,
     ) -> None:
-        self.assigned = False
         self._consumer = consumer
         self._topic = topic
         self._intake = intake
@@ -45,6 +45,8 @@ class Poller:
         self._publisher = publisher
         self._settings = settings
         self._window = Window()
+        self._assigned = False
+        self._subscribed_at = float("inf")
         self._paused = False
         self._draining = False
         self._in_doubt: dict[PartitionKey, int] | None = None
@@ -58,6 +60,15 @@ class Poller:
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
+        self._subscribed_at = time.monotonic()
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions were assigned, or there seem to be none for this worker.
+
+        A member that gets nothing hears nothing in the `consumer` protocol.
+        """
+        return self._assigned or time.monotonic() - self._subscribed_at > IDLE_READY_S
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Works until told to stop.
@@ -122,7 +133,8 @@ class Poller:
         self._pipeline.submit(record)
 
     def _take_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        # poll() delivers a fatal error under this code, with fatal() unset.
+        if error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
         logger.warning("consumer: %s", error.str())
 
@@ -218,7 +230,7 @@ class Poller:
                 self._window.add(partition.topic, partition.partition)
             # A pause survives revocation and reassignment, so say which of the two holds now.
             (consumer.pause if self._paused else consumer.resume)(list(partitions))
-            self.assigned = True
+            self._assigned = True
             logger.info("assigned: %s", _names(partitions))
         except Exception as error:
             logger.exception("assignment failed")

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-SLOT_DIR = Path(tempfile.gettempdir()) / "analysis-analyzers"
+SLOT_DIR = Path(tempfile.gettempdir()) / f"analysis-analyzers-{os.getuid()}"
 
 
 class Slot:
-    """The lowest number that no other supervisor on this machine holds.
+    """The lowest number that no other supervisor of this user on this machine holds.
 
     A restarted supervisor usually gets its former number, and with it the transactional ids that end its
     predecessor's open transactions at once. The lock ends with the process, however that dies.
@@ -22,7 +22,7 @@ class Slot:
 
     def claim(self) -> int:
         """Takes a number until `release`, or the end of the process."""
-        self._folder.mkdir(mode=0o777, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         number = 0
         while not self._try(number):
             number += 1
@@ -35,11 +35,7 @@ class Slot:
             self._file = None
 
     def _try(self, number: int) -> bool:
-        try:
-            descriptor = os.open(self._folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except PermissionError:
-            return False  # another user's, and so taken
-        file = os.fdopen(descriptor, "rb+")
+        file = (self._folder / f"{number}.lock").open("wb")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -77,7 +77,7 @@ class Supervisor:
         partitions = partition_counts(kafka, [kafka.images_topic, kafka.results_topic])
         gpus = gpu_count(self._analyzer)
         count = worker_count(self._analyzer, partitions[kafka.images_topic], gpus)
-        instance = f"{self._analyzer.instance_id}-{self._instance.claim()}"
+        instance = f"{self._analyzer.instance_id}-{os.getuid()}-{self._instance.claim()}"
         logger.info(
             "starting %d workers of %s as %s on %s",
             count,

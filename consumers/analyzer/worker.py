@@ -90,6 +90,9 @@ def _serve(
     poller = Poller(consumer, topic, intake, pipeline, publisher, config.analyzer)
     try:
         publisher.start()
+    except Stopped:
+        return ExitCode.OK
+    try:
         pipeline.start()
         poller.subscribe()
         poller.run(_Readiness(poller, supervisor, stopping))
@@ -117,7 +120,7 @@ def _publisher(config: WorkerConfig, group: str, answers: Answers, stopping: thr
 
 
 class _Readiness:
-    """Asked by the loop whether to stop; tells the supervisor, once, that partitions were assigned."""
+    """Asked by the loop whether to stop; tells the supervisor, once, that the worker is ready."""
 
     def __init__(self, poller: Poller, supervisor: Connection, stopping: threading.Event) -> None:
         self._poller = poller
@@ -126,7 +129,7 @@ class _Readiness:
         self._told = False
 
     def __call__(self) -> bool:
-        if not self._told and self._poller.assigned:
+        if not self._told and self._poller.ready:
             self._told = True
             try:
                 self._supervisor.send(READY)

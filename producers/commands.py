@@ -52,7 +52,10 @@ def upload(
     if dry_run:
         _print_plan(found, json=json)
         return
-    tally = _upload(names, selection, found, options, json=json, restart=restart, quiet=quiet)
+    try:
+        tally = _upload(names, selection, found, options, json=json, restart=restart, quiet=quiet)
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     raise typer.Exit(tally.exit_code)
 
 
@@ -75,10 +78,10 @@ def results(
 ) -> None:
     """Print results from the results topic."""
     from producers.client import AnalysisClient
-    from producers.output import Printer
+    from producers.output import Printer, quiet_client
     from producers.starts import parse_start
 
-    _quiet_client()
+    quiet_client()
     begin = parse_start(start or ("end" if follow else "beginning"))
     printer = Printer(json=json)
     try:
@@ -106,8 +109,9 @@ def _upload(
     quiet: bool,
 ) -> "Tally":
     from producers.client import AnalysisClient
+    from producers.output import quiet_client
 
-    _quiet_client()
+    quiet_client()
     client = AnalysisClient(connections=options.concurrency)
     journal = _open_journal(client, names, selection, options, restart=restart)
     completed = False
@@ -191,13 +195,6 @@ def _print_plan(sources: "Sequence[ImageSource]", *, json: bool) -> None:
     for source in sources:
         printer.upload(UploadRecord(path=source.name, status="would_send"))
     print(f"{len(sources)} would be sent", file=sys.stderr)
-
-
-def _quiet_client() -> None:
-    """A command says itself what is wrong: the client's own lines about each try would hide it."""
-    import logging
-
-    logging.getLogger("infra.kafka").setLevel(logging.CRITICAL)
 
 
 def _leave_closed_pipe() -> None:

@@ -1,7 +1,9 @@
 """What an interrupted upload has sent: one line before each request goes out, one when Kafka has it.
 
 The file is named after the command's arguments, so the same command finds it again. A request that has
-its first line but not its second is in doubt; `analysis upload` then looks for it on the topic.
+its first line but not its second is in doubt; `analysis upload` then looks for it on the topic. So a
+request goes out twice only if it was still on its way to the broker while the next run looked, or if the
+topic no longer keeps it.
 Lines are appended with one write each: a killed process leaves at most its last line torn.
 """
 

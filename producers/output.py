@@ -1,5 +1,6 @@
 """How results and uploads are printed: a line a person reads, or a JSON object a line."""
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Literal, TypeVar
@@ -13,7 +14,7 @@ UploadStatus = Literal[
 ]
 
 _MARKS: dict[str, str] = {"ok": "green", "sent": "green", "already_sent": "cyan", "would_send": "cyan"}
-_SHOWN_DETECTIONS = 6
+_SHOWN_LABELS = 6
 
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,17 +50,26 @@ def result_line(result: Result) -> str:
 
 
 def describe_detections(detections: tuple[Detection, ...]) -> str:
-    """The best label of each detection with its score, the first few of them."""
+    """The best labels with their scores, those of the same name together, in the order of the answer."""
     if not detections:
         return "nothing found"
-    shown = [_best_label(detection) for detection in detections[:_SHOWN_DETECTIONS]]
-    more = len(detections) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    scores: dict[str, list[float]] = {}
+    for detection in detections:
+        best = max(detection.labels, key=lambda label: label.score, default=None)
+        scores.setdefault("no label" if best is None else best.label, []).append(best.score if best else 0.0)
+    shown = [_label(name, found) for name, found in list(scores.items())[:_SHOWN_LABELS]]
+    more = len(scores) - len(shown)
+    return ", ".join(shown) + (f" and {more} other labels" if more else "")
 
 
 def printable(text: str) -> str:
     """Text from outside, without what a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quiet_client() -> None:
+    """A command says itself what is wrong: the Kafka client's lines about each try would hide it."""
+    logging.getLogger("infra.kafka").setLevel(logging.CRITICAL)
 
 
 def _answer(result: Result) -> str:
@@ -73,9 +83,10 @@ def _failure(error: Failure) -> str:
     return f"{printable(error.code)}: {printable(error.message)}"
 
 
-def _best_label(detection: Detection) -> str:
-    best = max(detection.labels, key=lambda label: label.score, default=None)
-    return "no label" if best is None else f"{printable(best.label)} {best.score:.2f}"
+def _label(name: str, scores: list[float]) -> str:
+    if len(scores) == 1:
+        return f"{printable(name)} {scores[0]:.2f}"
+    return f"{len(scores)} x {printable(name)} {min(scores):.2f} to {max(scores):.2f}"
 
 
 class Printer:

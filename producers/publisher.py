@@ -1,5 +1,6 @@
 """Publishing requests: handed over at once, acknowledged later, failures never lost."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from producers.errors import RequestNotPublished
 from schemas.codec import decode_request, encode
 from schemas.errors import AnalysisError
 from schemas.messages import RecordPosition, Request
+
+logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _KEPT_FAILURES = 100
@@ -116,9 +119,13 @@ class Publisher:
         self._server.join()
 
     def _serve(self) -> None:
-        while not self._closing.is_set():
-            if self._producer is not None:
+        while self._producer is not None and not self._closing.is_set():
+            try:
                 self._producer.poll(_POLL_S)
+            except KafkaException as error:
+                # The producer is done for; it goes on to report that of each request.
+                logger.error("the producer of requests cannot go on: %s", error)
+                self._closing.wait(_POLL_S)
 
     def _delivered(
         self,

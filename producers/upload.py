@@ -130,14 +130,14 @@ class Upload:
             self._stop()
             if answers is not None:
                 answers.close()
-        while self._take_dispatch(0):
+        if self._take_dispatches(0):
             self._progress(self._tally)
         return self._tally
 
     def _loop(self, signals: StopSignals, answers: AnswerReader | None) -> None:
         progress_at = time.monotonic()
         while not self._finished and not signals.stopping.is_set():
-            moved = self._take_dispatch(_POLL_S if answers is None else 0)
+            moved = self._take_dispatches(_POLL_S if answers is None else 0)
             answer = None if answers is None else answers.poll(_POLL_S, self._sender.request_ids)
             if answer is not None:
                 self._take_answer(answer)
@@ -155,8 +155,14 @@ class Upload:
     def _finished(self) -> bool:
         return self._all_dispatched and not self._awaited
 
-    def _take_dispatch(self, timeout_s: float) -> bool:
+    def _take_dispatches(self, timeout_s: float) -> bool:
         """Handles what the sender has done; whether that was anything."""
+        taken = more = self._take_dispatch(timeout_s)
+        while more:
+            more = self._take_dispatch(0)
+        return taken
+
+    def _take_dispatch(self, timeout_s: float) -> bool:
         try:
             dispatch = self._sender.dispatches.get(timeout=timeout_s) if timeout_s else self._next_dispatch()
         except queue.Empty:

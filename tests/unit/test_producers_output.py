@@ -46,9 +46,11 @@ def test_a_failed_result_says_why() -> None:
 
 def test_detections_are_summed_up() -> None:
     assert describe_detections(()) == "nothing found"
-    assert describe_detections((Detection(BOX, ()),)) == "no label"
-    many = tuple(Detection(BOX, (Label("a", 0.5),)) for _ in range(9))
-    assert describe_detections(many).endswith("a 0.50 and 3 more")
+    assert describe_detections((Detection(BOX, ()),)) == "no label 0.00"
+    same = tuple(Detection(BOX, (Label("face", score),)) for score in (0.9, 0.95, 0.8))
+    assert describe_detections(same) == "3 x face 0.80 to 0.95"
+    many = tuple(Detection(BOX, (Label(f"l{number}", 0.5),)) for number in range(9))
+    assert describe_detections(many).endswith("l5 0.50 and 3 other labels")
 
 
 def test_nothing_from_outside_reaches_the_terminal_as_a_command() -> None:

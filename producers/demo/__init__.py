@@ -1,0 +1,1 @@
+"""`analysis demo`: sample images through the whole service, and what came of them."""

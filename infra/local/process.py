@@ -117,8 +117,9 @@ def birth(pid: int) -> str | None:
     _reap(pid)
     try:
         if sys.platform == "linux":
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            return None if fields[0] in "ZX" else f"{_boot_id()} {fields[19]}"
+            state, threads, tick = _linux_status(pid)
+            # A killed process is a zombie already while its other threads still hold its ports and files.
+            return None if state in "ZX" and threads <= 1 else f"{_boot_id()} {tick}"
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.3f}"
     except (OSError, psutil.Error):
@@ -200,6 +201,12 @@ def _reap(pid: int) -> None:
     # A process that this very process started stays a zombie until somebody asks for its exit status.
     with contextlib.suppress(OSError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def _linux_status(pid: int) -> tuple[str, int, str]:
+    # The fields after the program's name, which may have blanks and brackets in it; see proc_pid_stat(5).
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[17]), fields[19]
 
 
 def _boot_id() -> str:

@@ -1,7 +1,6 @@
 """Apache Kafka in KRaft mode: one process that is broker and controller."""
 
 import shutil
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,6 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 class Kafka(Component):
     """One node of the local cluster."""
-
-    stop_steps = ((signal.SIGTERM, 10.0),)
 
     def __init__(self, folder: Path, cluster_id: str, nodes: tuple[Node, ...], index: int = 0) -> None:
         node = nodes[index]

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import sys
 from functools import cached_property
@@ -31,8 +30,6 @@ _SIGNING_KEYS = (
 
 class Seaweed(Component):
     """The S3 server and its nine inner ports."""
-
-    stop_steps = ((signal.SIGTERM, 6.0),)
 
     def __init__(self, folder: Path, settings: LocalSettings, credentials: Credentials) -> None:
         first = settings.s3_port

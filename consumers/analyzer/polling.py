@@ -10,6 +10,7 @@ from consumers.analyzer.intake import Intake
 from consumers.analyzer.pipeline import Pipeline
 from consumers.analyzer.publishing import Publisher, next_offsets
 from consumers.analyzer.window import PartitionKey, PartitionWindow, Record, Window
+from infra.kafka import leave_group
 from infra.settings import AnalyzerSettings
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Poller:
 
     def close(self) -> None:
         """Leaves the group; the revocation publishes what is finished."""
-        self._consumer.close()
+        leave_group(self._consumer)
         self._log_counts()
 
     def _step(self) -> None:

@@ -15,6 +15,7 @@ from consumers.sink.dead_letters import DeadLetters
 from consumers.sink.errors import StaleOffsets, is_outage
 from consumers.sink.store import Store
 from consumers.sink.tally import Tally
+from infra.kafka import leave_group
 from infra.settings import SinkSettings
 from schemas.errors import AnalysisError
 
@@ -164,7 +165,7 @@ class Sink:
 
     def _close(self) -> None:
         """Leaves the group first, so that others take over while the rest is closed."""
-        self._consumer.close()
+        leave_group(self._consumer)
         self._dead_letters.close()
         self._store.close()
         self._tally.log()

@@ -152,8 +152,12 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """The analyzer's worker processes, oldest first."""
-        children = psutil.Process(self.process.pid).children()
-        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        workers = []
+        for child in psutil.Process(self.process.pid).children():
+            # One that has just died has no command line any more.
+            with contextlib.suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    workers.append(child)
         return sorted(workers, key=lambda child: child.create_time())
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60.0) -> int:

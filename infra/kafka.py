@@ -1,6 +1,7 @@
 """Kafka clients: one place that turns our settings into librdkafka's."""
 
 import logging
+import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -153,6 +154,8 @@ def require_topics(settings: KafkaSettings, topics: Iterable[str], timeout_s: fl
         KafkaUnavailable: no broker answered within `timeout_s`.
         TopicNotFound: a topic does not exist.
     """
+    if _refused_by_all(settings):
+        raise KafkaUnavailable(settings)
     admin = make_admin(settings)
     names = list(topics)
     try:
@@ -177,6 +180,26 @@ def partition_counts(
     """How many partitions each topic has; the topics exist (`require_topics`)."""
     known = make_admin(settings).list_topics(timeout=timeout_s).topics
     return {name: len(known[name].partitions) for name in topics}
+
+
+def _refused_by_all(settings: KafkaSettings) -> bool:
+    """Whether every bootstrap server refuses a connection outright.
+
+    librdkafka goes on trying until its time is over; someone who forgot to start Kafka should not wait.
+    """
+    servers = str(client_config(settings)["bootstrap.servers"]).split(",")
+    return all(_refuses(server) for server in servers)
+
+
+def _refuses(server: str) -> bool:
+    host, _, port = server.strip().rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        return False  # a name that does not resolve yet, say: for librdkafka to judge
+    return False
 
 
 def _group_protocol(settings: KafkaSettings) -> Config:

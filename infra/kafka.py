@@ -147,6 +147,17 @@ def make_admin(settings: KafkaSettings) -> AdminClient:
     return AdminClient(client_config(settings), logger=logger)
 
 
+def require_broker(settings: KafkaSettings) -> None:
+    """Says at once that nobody listens, where librdkafka would go on trying until its time is over.
+
+    Raises:
+        KafkaUnavailable: every bootstrap server refuses a connection outright.
+    """
+    servers = str(client_config(settings)["bootstrap.servers"]).split(",")
+    if all(_refuses(server) for server in servers):
+        raise KafkaUnavailable(settings)
+
+
 def require_topics(settings: KafkaSettings, topics: Iterable[str], timeout_s: float = 10.0) -> dict[str, str]:
     """Checks that a broker answers and the topics exist; returns each topic's id.
 
@@ -154,8 +165,7 @@ def require_topics(settings: KafkaSettings, topics: Iterable[str], timeout_s: fl
         KafkaUnavailable: no broker answered within `timeout_s`.
         TopicNotFound: a topic does not exist.
     """
-    if _refused_by_all(settings):
-        raise KafkaUnavailable(settings)
+    require_broker(settings)
     admin = make_admin(settings)
     names = list(topics)
     try:
@@ -180,15 +190,6 @@ def partition_counts(
     """How many partitions each topic has; the topics exist (`require_topics`)."""
     known = make_admin(settings).list_topics(timeout=timeout_s).topics
     return {name: len(known[name].partitions) for name in topics}
-
-
-def _refused_by_all(settings: KafkaSettings) -> bool:
-    """Whether every bootstrap server refuses a connection outright.
-
-    librdkafka goes on trying until its time is over; someone who forgot to start Kafka should not wait.
-    """
-    servers = str(client_config(settings)["bootstrap.servers"]).split(",")
-    return all(_refuses(server) for server in servers)
 
 
 def _refuses(server: str) -> bool:

@@ -225,6 +225,7 @@ def _describe_patiently(kafka: KafkaSettings, admin: AdminClient) -> list[TopicS
 
 
 def _existing(admin: AdminClient, kafka: KafkaSettings) -> set[str]:
+    require_broker(kafka)
     try:
         return set(admin.list_topics(timeout=10).topics)
     except KafkaException:

@@ -25,6 +25,7 @@ from infra.kafka import (
     KafkaUnavailable,
     TopicNotFound,
     make_admin,
+    require_broker,
     require_topics,
 )
 from infra.settings import KafkaSettings, TopicSettings

@@ -4,14 +4,16 @@ import logging
 import socket
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from infra.settings import KafkaSettings, SettingError
 from schemas.errors import AnalysisError, ErrorCode
+from schemas.headers import Headers
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,37 @@ _RECOVERY = {
 
 
 LEAVE_S = 0.5
+
+
+_LAST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+_TRANSIENT = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError._RESOLVE,
+        KafkaError._RETRY,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)
 
 
 class KafkaUnavailable(AnalysisError):
@@ -140,6 +173,35 @@ def leave_group(consumer: Consumer) -> None:
     while time.monotonic() < told_by:
         consumer.poll(LEAVE_S / 10)
     consumer.close()
+
+
+def is_transient(error: KafkaError) -> bool:
+    """Whether waiting helps: the cluster is away, or is choosing a leader or coordinator.
+
+    `KafkaError.retriable()` does not tell: it is false for every error that is not from a transaction.
+    """
+    return error.code() in _TRANSIENT
+
+
+def headers_of(message: Message) -> Headers:
+    """A record's headers; none where a header's name is not UTF-8.
+
+    Any C client can send such a name. The first call then raises SystemError, and a second one may return a
+    list whose items crash the process, so there is no second one.
+    """
+    try:
+        return cast("Headers", message.headers() or ())
+    except SystemError:
+        return ()
+
+
+def record_time(message: Message) -> datetime:
+    """A record's timestamp; one that no calendar holds becomes its first or last day.
+
+    A publisher may set any 64-bit number.
+    """
+    _, milliseconds = message.timestamp()
+    return datetime.fromtimestamp(min(max(milliseconds, 0), _LAST_MS) / 1000, UTC)
 
 
 def make_admin(settings: KafkaSettings) -> AdminClient:

@@ -19,14 +19,17 @@ logger = logging.getLogger(__name__)
 AHEAD_DAYS = 2
 """Partitions made ahead: with hourly tries, dozens may fail before a row goes to the DEFAULT partition."""
 
-EXPIRED_AT_ONCE = 50_000
-"""Rows that one round deletes from the DEFAULT partition at most: the sink reads nothing meanwhile."""
+EXPIRED_AT_ONCE = 5_000
+"""Results that one transaction deletes from the DEFAULT partition at most."""
+
+EXPIRING_S = 1.0
+"""How long a round goes on deleting: the sink reads nothing meanwhile."""
 
 AGAIN_S = 60.0
 """How long a change that was refused is left alone on the write path."""
 
-# In this order, so that a result never lies in a partition of a day whose detections have none: rows of
-# the DEFAULT partition are expired by their result.
+# Made in this order and dropped in the other, so that a result never lies in a partition of a day whose
+# detections have none: rows of the DEFAULT partition are expired by their result.
 _TABLES = ("detections", "results")
 _DAY = re.compile(r"_(\d{8})$")
 _LOCK_KEY = 0x616E_616C_7973_6902
@@ -56,10 +59,10 @@ class Partitions:
         try:
             self._make(connection, [today + timedelta(days=ahead) for ahead in range(AHEAD_DAYS + 1)])
             self._drop(connection, before=self._first(today))
+            return self._expire_default(connection)
         except psycopg2.Error as error:
             _let_pass(connection, error)
             return False
-        return self._expire_default(connection) < EXPIRED_AT_ONCE
 
     def ensure(self, connection: Connection, days: Collection[date]) -> None:
         """Makes the partitions of these days where they may have one, each in a transaction of its own.
@@ -87,19 +90,23 @@ class Partitions:
             self._made.add(day)
 
     def _drop(self, connection: Connection, before: date) -> None:
-        for table in _TABLES:
+        for table in reversed(_TABLES):
             for day in sorted(day for day in _existing_days(connection, table) if day < before):
                 _drop_partition(connection, table, day)
         self._made = {day for day in self._made if day >= before}
 
-    def _expire_default(self, connection: Connection) -> int:
-        with transaction(connection) as cursor:
-            limits = {"retention_days": self._retention_days, "limit": EXPIRED_AT_ONCE}
-            cursor.execute(_SQL["expire_default"], limits)
-            count: int = _one(cursor)
-        if count:
-            logger.info("deleted %d results with timestamps outside the retention time", count)
-        return count
+    def _expire_default(self, connection: Connection) -> bool:
+        """Deletes for EXPIRING_S at most; returns whether only what another sink has locked is left."""
+        until_s = clock.monotonic() + EXPIRING_S
+        count = EXPIRED_AT_ONCE
+        while count == EXPIRED_AT_ONCE and clock.monotonic() < until_s:
+            with transaction(connection) as cursor:
+                limits = {"retention_days": self._retention_days, "limit": EXPIRED_AT_ONCE}
+                cursor.execute(_SQL["expire_default"], limits)
+                count = _one(cursor)
+            if count:
+                logger.info("deleted %d results with timestamps outside the retention time", count)
+        return count < EXPIRED_AT_ONCE
 
 
 def _let_pass(connection: Connection, error: psycopg2.Error) -> None:

@@ -133,9 +133,12 @@ class Sink:
         self._tally.add(written)
 
     def _maintain(self) -> None:
-        if time.monotonic() >= self._maintain_at_s:
-            done = self._store.maintain()
-            self._maintain_at_s = time.monotonic() + (MAINTENANCE_S if done else MAINTENANCE_AGAIN_S)
+        if time.monotonic() < self._maintain_at_s:
+            return
+        # Set before: a failure must not make this the first thing that every further try begins with.
+        self._maintain_at_s = time.monotonic() + MAINTENANCE_AGAIN_S
+        if self._store.maintain():
+            self._maintain_at_s = time.monotonic() + MAINTENANCE_S
 
     def _drop_batch(self) -> None:
         self._assignment.distrust(list(self._batch.next_offsets))

@@ -34,14 +34,18 @@ ALTER TABLE {parent} ATTACH PARTITION {partition} FOR VALUES FROM ({lower}) TO (
 DROP TABLE {partition}
 
 -- name: expire_default
--- Rows with odd timestamps stay as long as the others, counted from when they were stored.
+-- Rows with odd timestamps stay as long as the others, counted from when they were stored. Several sinks do
+-- this at once, each with rows of its own. An array, since a subquery after IN may be run more than once.
+SET LOCAL lock_timeout = '1s';
+SET LOCAL statement_timeout = '10s';
 WITH expired AS (
   DELETE FROM results_default
-  WHERE ctid IN (
+  WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM results_default
     WHERE stored_at < now() - make_interval(days => %(retention_days)s)
     LIMIT %(limit)s
-  )
+    FOR UPDATE SKIP LOCKED
+  ))
   RETURNING request_timestamp, source_topic_id, source_partition, source_offset, source_index, module,
             module_version
 ),

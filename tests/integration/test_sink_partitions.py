@@ -144,6 +144,45 @@ def test_a_locked_table_holds_nobody_up_for_long(
     assert today in days(database, "results")
 
 
+def test_a_day_keeps_its_detections_until_its_results_are_dropped(
+    database: Database, connection: Connection, today: date
+) -> None:
+    old = today - timedelta(days=RETENTION_DAYS + 1)
+    Partitions(RETENTION_DAYS + 1).ensure(connection, [old])
+    with contextlib.closing(connect(database.settings)) as reader:
+        with reader.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM results_{old:%Y%m%d}")
+        assert not Partitions(RETENTION_DAYS).maintain(connection)
+        assert old in days(database, "detections")
+    assert Partitions(RETENTION_DAYS).maintain(connection)
+    assert old not in days(database, "results") + days(database, "detections")
+
+
+def test_expiry_passes_by_what_another_sink_is_deleting(database: Database, connection: Connection) -> None:
+    partitions = Partitions(RETENTION_DAYS)
+    assert partitions.maintain(connection)
+    for offset in (1, 2):
+        insert(database, date(1970, 1, 1), stored_days_ago=RETENTION_DAYS + 1, offset=offset)
+    with contextlib.closing(connect(database.settings)) as other:
+        with other.cursor() as cursor:
+            cursor.execute("DELETE FROM results_default WHERE source_offset = 1")
+        assert partitions.maintain(connection)
+    assert database.stored() == [1]
+    assert database.query("SELECT count(*) FROM detections") == [(2,)]
+
+
+def test_an_expiry_that_fails_holds_nobody_up(database: Database, connection: Connection) -> None:
+    partitions = Partitions(RETENTION_DAYS)
+    assert partitions.maintain(connection)
+    insert(database, date(1970, 1, 1), stored_days_ago=RETENTION_DAYS + 1)
+    with contextlib.closing(connect(database.settings)) as other:
+        with other.cursor() as cursor:
+            cursor.execute("LOCK TABLE detections_default")
+        assert not partitions.maintain(connection)
+    assert partitions.maintain(connection)
+    assert database.stored() == []
+
+
 def test_several_sinks_at_once_make_each_partition_once(database: Database, today: date) -> None:
     def maintain(_: int) -> bool:
         with contextlib.closing(connect(database.settings)) as own:

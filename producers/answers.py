@@ -1,16 +1,16 @@
 """Answers to requests of our own: their results, and dead letters of what the service refused."""
 
 from collections.abc import Container
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import msgspec
 from confluent_kafka import Message
 
+from infra.kafka import headers_of
 from infra.settings import KafkaSettings
 from producers.reader import Offsets, TopicReader
 from producers.results import read_result
 from schemas.dead_letters import DeadLetterReason
-from schemas.headers import Headers
 from schemas.messages import Result
 
 
@@ -28,11 +28,12 @@ Answer: TypeAlias = Result | Refusal
 class AnswerReader:
     """Reads the results and dead-letter topics for the answers to some requests.
 
-    Other people's records are passed over by their key, without decoding them. A context manager, for one
-    thread at a time.
+    Other people's records are passed over by their key, without decoding them; so are dead letters of
+    results, which have a request's key as well. A context manager, for one thread at a time.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
+        self._images_topic = settings.images_topic
         self._dead_letters_topic = settings.dead_letters_topic
         self._reader = TopicReader(settings, (settings.results_topic, settings.dead_letters_topic))
 
@@ -55,7 +56,7 @@ class AnswerReader:
         if request_id not in request_ids:
             return None
         if message.topic() == self._dead_letters_topic:
-            return _refusal(request_id, message)
+            return self._refusal(request_id, message)
         return read_result(message)
 
     def close(self) -> None:
@@ -68,8 +69,8 @@ class AnswerReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-
-def _refusal(request_id: str, message: Message) -> Refusal:
-    # The stubs allow shapes that a consumer never returns.
-    reason = DeadLetterReason.from_headers(cast(Headers, message.headers() or []))
-    return Refusal(request_id, reason.code or "", reason.message or "no reason is given")
+    def _refusal(self, request_id: str, message: Message) -> Refusal | None:
+        reason = DeadLetterReason.from_headers(headers_of(message))
+        if reason.topic != self._images_topic:
+            return None
+        return Refusal(request_id, reason.code or "", reason.message or "no reason is given")

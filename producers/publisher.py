@@ -75,6 +75,8 @@ class Publisher:
         decode_request(value)
         producer = self.open()
         acknowledged: Future[RecordPosition] = Future()
+        # The record cannot be called back, so the future cannot be cancelled either.
+        acknowledged.set_running_or_notify_cancel()
         with self._lock:
             self._pending.add(acknowledged)
         on_delivery = partial(self._delivered, request.request_id, acknowledged)
@@ -126,6 +128,9 @@ class Publisher:
                 # The producer is done for; it goes on to report that of each request.
                 logger.error("the producer of requests cannot go on: %s", error)
                 self._closing.wait(_POLL_S)
+            except Exception:
+                # A callback's bug costs its own request's answer, not those of all that follow.
+                logger.exception("an acknowledgement could not be handled")
 
     def _delivered(
         self,

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infra.kafka import KafkaUnavailable, TopicNotFound, consumer_config, make_consumer
+from infra.kafka import KafkaUnavailable, TopicNotFound, consumer_config, is_transient, make_consumer
 from infra.settings import KafkaSettings
 
 Start: TypeAlias = Literal["beginning", "end"] | int | datetime
@@ -64,7 +64,7 @@ class TopicReader:
             return message
         if error.code() == KafkaError._PARTITION_EOF:
             self._unread.discard((str(message.topic()), int(message.partition() or 0)))
-        elif not error.retriable():
+        elif not is_transient(error):
             raise KafkaException(error)
         return None
 

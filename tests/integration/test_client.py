@@ -1,5 +1,6 @@
 """The client library against a real broker and a real object store."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from infra.kafka import KafkaUnavailable, TopicNotFound, make_producer, producer_config
 from infra.s3 import make_client
 from infra.settings import KafkaSettings
+from producers import publisher
 from producers.client import AnalysisClient
 from producers.errors import (
     AnswerTimeout,
@@ -22,11 +24,20 @@ from producers.errors import (
     RequestRefused,
 )
 from schemas.codec import DecodeError
-from schemas.dead_letters import CODE, MESSAGE
+from schemas.dead_letters import CODE, MESSAGE, SOURCE_TOPIC
 from schemas.errors import ErrorCode
 from schemas.messages import ImageReference, Request, Result
 from tests.images import jpeg
-from tests.producer_support import answering, failed, ok, own_topics, publish, records, requests
+from tests.producer_support import (
+    answering,
+    eventually,
+    failed,
+    ok,
+    own_topics,
+    publish,
+    records,
+    requests,
+)
 from tests.stack import RunningStack, unique
 
 WAIT_S = 30.0
@@ -123,6 +134,31 @@ class TestSubmit:
     def test_leaving_the_block_raises_what_was_not_published(self, kafka: KafkaSettings) -> None:
         with pytest.raises(RequestNotPublished), AnalysisClient(kafka) as client:
             client.submit("s3://images/a.jpg", attributes={"long": "x" * 2_000_000})
+
+    def test_who_stops_waiting_for_an_acknowledgement_stops_nothing(self, kafka: KafkaSettings) -> None:
+        with AnalysisClient(kafka) as client:
+            submission = client.submit("s3://images/a.jpg")
+
+            async def wait_briefly() -> None:
+                await asyncio.wait_for(asyncio.wrap_future(submission.acknowledged), 0)
+
+            with pytest.raises(TimeoutError):
+                asyncio.run(wait_briefly())
+            assert submission.acknowledged.result(WAIT_S).topic == kafka.images_topic
+            assert client.submit("s3://images/b.jpg").acknowledged.result(WAIT_S)
+
+    def test_an_acknowledgement_that_cannot_be_handled_ends_no_other(
+        self, kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ValueError("a bug")
+
+        with AnalysisClient(kafka) as client:
+            with monkeypatch.context() as patched:
+                patched.setattr(publisher, "RecordPosition", fail)
+                client.submit("s3://images/a.jpg")
+                eventually(lambda: "an acknowledgement could not be handled" in caplog.messages)
+            assert client.submit("s3://images/b.jpg").acknowledged.result(WAIT_S)
 
 
 class TestNothingToTalkTo:
@@ -248,7 +284,11 @@ class TestAnalyze:
         producer = make_producer(producer_config(kafka))
 
         def refuse(request: Request) -> None:
-            headers: Any = [(CODE, b"bucket_not_allowed"), (MESSAGE, b"bucket 'x' is not in the list")]
+            headers: Any = [
+                (CODE, b"bucket_not_allowed"),
+                (MESSAGE, b"bucket 'x' is not in the list"),
+                (SOURCE_TOPIC, kafka.images_topic.encode()),
+            ]
             producer.produce(kafka.dead_letters_topic, b"{}", request.request_id, headers=headers)
             producer.flush(WAIT_S)
 
@@ -256,6 +296,18 @@ class TestAnalyze:
         with answering(kafka, refuse), AnalysisClient(kafka) as client, expected as raised:
             client.analyze("s3://x/a.jpg", WAIT_S)
         assert raised.value.code == ErrorCode.BUCKET_NOT_ALLOWED
+
+    def test_a_dead_letter_of_a_result_is_no_answer(self, kafka: KafkaSettings) -> None:
+        producer = make_producer(producer_config(kafka))
+
+        def answer(request: Request) -> Result:
+            headers: Any = [(CODE, b"row_refused"), (SOURCE_TOPIC, kafka.results_topic.encode())]
+            producer.produce(kafka.dead_letters_topic, b"{}", request.request_id, headers=headers)
+            assert producer.flush(WAIT_S) == 0
+            return ok(request)
+
+        with answering(kafka, answer), AnalysisClient(kafka) as client:
+            assert client.analyze("s3://images/a.jpg", WAIT_S).status == "ok"
 
     def test_a_request_that_kafka_refuses_ends_the_wait(self, kafka: KafkaSettings) -> None:
         client = AnalysisClient(kafka)

@@ -2,18 +2,15 @@
 
 import time
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
-from typing import cast
 
 import msgspec
 from confluent_kafka import Message
 
+from infra.kafka import headers_of, record_time
 from schemas.codec import decode_result
 from schemas.errors import AnalysisError, ErrorCode
 from schemas.headers import Headers
 from schemas.messages import RecordPosition, Result
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -31,8 +28,8 @@ class Record(msgspec.Struct, frozen=True):
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        position = RecordPosition(topic_id, topic, partition, offset, _timestamp(message))
-        return cls(position, message.key(), message.value(), _headers(message))
+        position = RecordPosition(topic_id, topic, partition, offset, record_time(message))
+        return cls(position, message.key(), message.value(), headers_of(message))
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -101,16 +98,3 @@ class Batch:
 
 def _partition(item: Entry | Refused) -> int:
     return item.record.position.partition
-
-
-def _headers(message: Message) -> Headers:
-    return cast(Headers, tuple(message.headers() or ()))
-
-
-def _timestamp(message: Message) -> datetime:
-    """The record's time; the epoch where it has none or one beyond what `datetime` holds."""
-    _, milliseconds = message.timestamp()
-    try:
-        return _EPOCH + timedelta(milliseconds=max(milliseconds, 0))
-    except OverflowError:
-        return _EPOCH

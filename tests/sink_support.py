@@ -119,10 +119,10 @@ class World:
         self.settings = SinkSettings(group_id=unique("sink"), batch_rows=200, batch_wait_ms=50)
         self._producer = make_producer(producer_config(kafka))
 
-    def create_topics(self) -> None:
+    def create_topics(self, partitions: int = PARTITIONS) -> None:
         """Makes the results and dead-letter topics, and waits until every broker knows them."""
         topics = [
-            NewTopic(self.kafka.results_topic, PARTITIONS, 1),
+            NewTopic(self.kafka.results_topic, partitions, 1),
             NewTopic(self.kafka.dead_letters_topic, 1, 1),
         ]
         admin = make_admin(self.kafka)
@@ -219,7 +219,7 @@ def _read(consumer: Consumer, found: list[Message]) -> int:
 
 @contextlib.contextmanager
 def sink_world(
-    stack: RunningStack, database: Database | None = None, **kafka_changes: Any
+    stack: RunningStack, database: Database | None = None, partitions: int = PARTITIONS, **kafka_changes: Any
 ) -> Iterator[World]:
     """Topics and, where none is given, a database for one test."""
     kafka = msgspec.structs.replace(
@@ -233,7 +233,7 @@ def sink_world(
         if database is None:
             database = cleanup.enter_context(fresh_database(stack.database))
         world = World(kafka, database)
-        world.create_topics()
+        world.create_topics(partitions)
         cleanup.callback(world.delete_topics)
         yield world
 

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from schemas.errors import AnalysisError
 logger = logging.getLogger(__name__)
 
 WATERMARKS_S = 5.0
+IDLE_READY_S = 10.0
+"""How long an answer is waited for: in the `consumer` protocol a member that gets nothing hears nothing."""
 
 Partitions = Sequence[TopicPartition]
 Callback = Callable[["Assignment", Consumer, Partitions], None]
@@ -67,8 +70,6 @@ class Assignment:
             on_drop: called with partitions whose unstored records must be forgotten.
         """
         self.topic = topic
-        self.joined = False
-        """Whether the group has answered, be it with no partition at all."""
         self.failure: Exception | None = None
         """What went wrong in a callback and could not be raised there."""
         self.expired = 0
@@ -81,12 +82,20 @@ class Assignment:
         self._unsettled: set[int] = set()
         self._out_of_range: set[int] = set()
         self._held = False
+        self._assigned = False
+        self._subscribed_at_s = float("inf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the group has answered, or seems to have no partition for this sink."""
+        return self._assigned or time.monotonic() - self._subscribed_at_s > IDLE_READY_S
 
     def subscribe(self) -> None:
         """Joins the group."""
         self._consumer.subscribe(
             [self.topic.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
+        self._subscribed_at_s = time.monotonic()
 
     def take(self, partition: int | None, offset: int | None) -> bool:
         """Whether a record is the partition's next; then it counts as read."""
@@ -129,7 +138,8 @@ class Assignment:
         Raises:
             KafkaException: the consumer cannot go on.
         """
-        if error.fatal():
+        # consume() delivers a fatal error under this code, with fatal() unset.
+        if error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
         if error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._positions:
             self._out_of_range.add(partition)
@@ -174,7 +184,7 @@ class Assignment:
             logger.warning("partitions %s wait for their offsets: %s", numbers, error)
         consumer.incremental_assign([self._start(number) for number in numbers])
         self._pause_or_resume(numbers)
-        self.joined = True
+        self._assigned = True
         logger.info("assigned: %s", {number: self._next(number) for number in numbers})
 
     @_never_raises

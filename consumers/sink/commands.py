@@ -26,7 +26,7 @@ def sink() -> None:
         except AnalysisError:
             raise
         except Exception:
-            logger.exception("the sink ends because of a bug or a changed database")
+            logger.exception("the sink ends because of a bug, a changed database or a fatal error of Kafka")
             raise typer.Exit(ExitCode.CRASHED) from None
 
 

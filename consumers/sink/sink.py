@@ -58,7 +58,7 @@ class Sink:
         """Stores results until `stopping` is set; outages of Kafka and PostgreSQL are waited out.
 
         Args:
-            on_ready: called once, when the group has given this sink its partitions.
+            on_ready: called once, when this sink has its partitions, or the group seems to have none for it.
         """
         try:
             self._assignment.subscribe()
@@ -94,7 +94,7 @@ class Sink:
                 self._assignment.report(message.partition(), error)
 
     def _announce(self, on_ready: Callable[[], None]) -> None:
-        if self._assignment.joined and not self._ready:
+        if self._assignment.ready and not self._ready:
             self._ready = True
             on_ready()
 
@@ -168,7 +168,11 @@ class Sink:
 
     def _close(self) -> None:
         """Leaves the group first, so that others take over while the rest is closed."""
-        leave_group(self._consumer)
+        try:
+            leave_group(self._consumer)
+        except KafkaException:
+            # After a fatal error there is no group to leave, and that error is the one to be told.
+            self._consumer.close()
         self._dead_letters.close()
         self._store.close()
         self._tally.log()

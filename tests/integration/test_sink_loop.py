@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -114,6 +115,32 @@ def test_two_sinks_share_the_partitions_and_hand_them_over(world: World) -> None
         await_stored(world, 1200)
         await_offsets(world, 1200)
     assert world.database.stored() == list(range(1200))
+
+
+def test_a_sink_without_a_partition_is_ready_too(stack: RunningStack) -> None:
+    with (
+        sink_world(stack, partitions=1, group_protocol="consumer") as world,
+        world.running(),
+        world.running(),
+    ):
+        assert len(owners(world)) == 1
+
+
+def test_a_sink_whose_place_in_the_group_is_taken_ends(
+    stack: RunningStack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    properties = tmp_path / "kafka.properties"
+    properties.write_text("group.instance.id=the only one\n")
+    with (
+        sink_world(stack, config_file=str(properties)) as world,
+        pytest.raises(KafkaException, match="fenced"),
+    ):
+        run_until_told(world, caplog, "Fatal error")
+
+
+def run_until_told(world: World, caplog: pytest.LogCaptureFixture, words: str) -> None:
+    with world.running(), world.running():
+        eventually(f"the log says {words!r}", lambda: words in caplog.text)
 
 
 def owners(world: World) -> list[str]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
+from infra.kafka import is_transient
 from schemas.errors import AnalysisError, ErrorCode
 
 # SQLSTATE classes that blame the data: data exception, integrity constraint, program limit exceeded (an
@@ -13,7 +14,6 @@ from schemas.errors import AnalysisError, ErrorCode
 _REFUSING_CLASSES = ("22", "23", "54")
 
 _OUTAGE_CODES = (ErrorCode.DATABASE_UNAVAILABLE, ErrorCode.KAFKA_UNAVAILABLE, ErrorCode.TOPIC_NOT_FOUND)
-_KAFKA_OUTAGES = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
 
 class StaleOffsets(Exception):
@@ -55,6 +55,5 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, psycopg2.Error):
         return True
     if isinstance(error, KafkaException):
-        reason: KafkaError = error.args[0]
-        return reason.retriable() or reason.code() in _KAFKA_OUTAGES
+        return is_transient(error.args[0])
     return isinstance(error, AnalysisError) and error.code in _OUTAGE_CODES

@@ -42,6 +42,7 @@ def test_bad_data_is_refused_and_not_waited_for(error: Exception) -> None:
         DatabaseUnavailable("somewhere", "connection refused"),
         DeadLettersUndelivered(1, "no answer yet"),
         KafkaException(KafkaError(KafkaError._TIMED_OUT)),
+        KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)),
     ],
 )
 def test_an_outage_is_waited_for(error: Exception) -> None:

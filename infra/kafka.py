@@ -149,6 +149,8 @@ def transactional_config(settings: KafkaSettings, transactional_id: str, timeout
         "retry.backoff.ms": 20,
         "linger.ms": 0,
         "message.max.bytes": MAX_DEAD_LETTER_BYTES,
+        # One record may carry any number of images; what is in flight is bounded before it gets here.
+        "queue.buffering.max.messages": 0,
     }
 
 

@@ -8,7 +8,6 @@ connects in its own way, which is not libpq's.
 import hashlib
 import logging
 import sys
-from typing import Any
 
 from infra.postgres import Connection, connect, transaction
 from infra.settings import DatabaseSettings, load
@@ -32,9 +31,6 @@ class DatabaseNotMigrated(AnalysisError):
         )
         self.missing = missing
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.missing,)
-
 
 class MigrationChanged(AnalysisError):
     """A migration's file is not the one that the database was migrated with."""
@@ -46,9 +42,6 @@ class MigrationChanged(AnalysisError):
             "put its file back and write a new migration",
         )
         self.name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name,)
 
 
 def migrate(settings: DatabaseSettings) -> list[str]:

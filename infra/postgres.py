@@ -38,9 +38,6 @@ class DatabaseUnavailable(AnalysisError):
         self.where = where
         self.reason = reason
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.where, self.reason)
-
 
 def connect(settings: DatabaseSettings, application_name: str = "analysis") -> Connection:
     """Opens a connection; what the URL itself sets (`?connect_timeout=…`, `?sslmode=…`) wins.

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -28,9 +29,6 @@ class SettingError(AnalysisError):
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.SETTING_INVALID, message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message,)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,17 +243,29 @@ def project_dir() -> Path:
 def local_dir(environ: Mapping[str, str] | None = None) -> Path:
     """The local stack's folder, made absolute."""
     named = (os.environ if environ is None else environ).get("LOCAL_DIR", "")
-    return Path(named).expanduser().resolve() if named else project_dir() / ".local"
+    return Path(named).expanduser().resolve() if named else (project_dir() / ".local").resolve()
 
 
 def read_stack_file(folder: Path) -> dict[str, str]:
-    """The `NAME=value` pairs that a local stack in `folder` has written; none where it never ran."""
+    """The `NAME=value` pairs that a local stack in `folder` has written; none where it never ran.
+
+    None either where the stack is another user's: whoever has the addresses in the environment needs no file.
+    """
+    file = folder / STACK_FILE
     try:
-        lines = (folder / STACK_FILE).read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
+        return {}
+    except OSError as error:
+        _warn_unreadable(file, error.strerror)
         return {}
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
+
+
+@cache
+def _warn_unreadable(file: Path, reason: str) -> None:
+    logger.warning("cannot read the local stack's settings in %s: %s", file, reason)
 
 
 def variable(cls: type[Settings], field: str) -> str:

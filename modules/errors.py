@@ -1,6 +1,5 @@
 """Failures of finding, checking and loading modules."""
 
-from typing import Any
 
 from schemas.errors import AnalysisError, ErrorCode
 
@@ -10,9 +9,6 @@ class _ModuleError(AnalysisError):
 
     def __init__(self, message: str) -> None:
         super().__init__(self._code, message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message,)
 
 
 class ModuleNotFound(_ModuleError):

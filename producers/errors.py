@@ -1,7 +1,5 @@
 """What can go wrong on the producer side, beyond a server that does not answer."""
 
-from typing import Any
-
 from infra.settings import S3Settings
 from schemas.errors import AnalysisError, ErrorCode
 
@@ -14,18 +12,12 @@ class InputNotFound(AnalysisError):
         self.path = path
         self.reason = reason
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.reason)
-
 
 class InvalidArgument(AnalysisError):
     """What the caller asks for does not fit together."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.USAGE, message)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message,)
 
 
 class BucketNotFound(AnalysisError):
@@ -37,9 +29,6 @@ class BucketNotFound(AnalysisError):
             f"the bucket {bucket!r} does not exist (S3_UPLOADS_BUCKET); `analysis up` makes a local one",
         )
         self.bucket = bucket
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.bucket,)
 
 
 class UploadDenied(AnalysisError):
@@ -54,9 +43,6 @@ class UploadDenied(AnalysisError):
         self.settings = settings
         self.reason = reason
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.settings, self.reason)
-
 
 class RequestNotPublished(AnalysisError):
     """Kafka did not acknowledge a request: it may or may not be on the topic."""
@@ -65,9 +51,6 @@ class RequestNotPublished(AnalysisError):
         super().__init__(ErrorCode.REQUEST_NOT_PUBLISHED, f"request {request_id}: {reason}")
         self.request_id = request_id
         self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.request_id, self.reason)
 
 
 class RequestRefused(AnalysisError):
@@ -78,9 +61,6 @@ class RequestRefused(AnalysisError):
         super().__init__(known, f"request {request_id} was refused: {reason}")
         self.request_id = request_id
         self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.request_id, str(self.code), self.reason)
 
 
 class AnswerTimeout(AnalysisError):
@@ -93,6 +73,3 @@ class AnswerTimeout(AnalysisError):
         )
         self.request_id = request_id
         self.timeout_s = timeout_s
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.request_id, self.timeout_s)

@@ -23,9 +23,6 @@ class DecodeError(AnalysisError):
         super().__init__(code, message)
         self.raw = raw
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code, self.message, self.raw)
-
 
 def encode(message: Request | Result) -> bytes:
     """Compact JSON; times in UTC with `Z`.

@@ -1,6 +1,7 @@
 """The one list of failure codes: results, dead letters, metrics, logs and commands take theirs from here."""
 
 from enum import StrEnum
+from typing import Any
 
 
 class ErrorCode(StrEnum):
@@ -100,5 +101,12 @@ class AnalysisError(Exception):
         self.code = code
         self.message = message
 
-    def __reduce__(self) -> tuple[type["AnalysisError"], tuple[ErrorCode, str]]:
-        return type(self), (self.code, self.message)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses have constructors of their own, which unpickling must not call.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[AnalysisError], args: tuple[Any, ...], state: dict[str, Any]) -> AnalysisError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error

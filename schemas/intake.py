@@ -15,6 +15,9 @@ from schemas.messages import VERSION, ImageReference, RecordPosition, Request
 from schemas.s3_events import NewImage
 from schemas.wrappers import unwrap
 
+MAX_ATTRIBUTES = 65_536
+"""Characters of all attributes together: a result repeats them, and must fit its topic."""
+
 
 class SkipReason(StrEnum):
     """Why a record, or one event of it, asks for nothing; counted, never dead-lettered."""
@@ -67,14 +70,24 @@ def read_record(
     try:
         request = codec.own_request(value)
         if request is not None:
-            references.check_reference(request.image, allowed_buckets)
+            _check(request, allowed_buckets)
             return Intake((IntakeItem(request),))
         intake = _interpret(unwrap(value), position)
         for item in intake.items:
-            references.check_reference(item.request.image, allowed_buckets)
+            _check(item.request, allowed_buckets)
         return intake
     except AnalysisError as error:
         raise DecodeError(error.code, error.message + _claimed_type(error.code, headers), value) from None
+
+
+def _check(request: Request, allowed_buckets: Collection[str]) -> None:
+    references.check_reference(request.image, allowed_buckets)
+    size = sum(len(name) + len(text) for name, text in request.attributes.items())
+    if size > MAX_ATTRIBUTES:
+        raise DecodeError(
+            ErrorCode.MESSAGE_INVALID,
+            f"the attributes have {size} characters; at most {MAX_ATTRIBUTES} are passed through",
+        )
 
 
 def _claimed_type(code: ErrorCode, headers: Headers) -> str:

@@ -14,11 +14,12 @@ MAX_KEY_BYTES = 1024
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _DOT_SEGMENT = re.compile(r"(?:\A|[/\\])\.{1,2}(?:[/\\]|\Z)")  # some stores take `\` for `/`
+_TOKEN = re.compile(rf"[\x20-\x7e]{{1,{MAX_KEY_BYTES}}}")
 _NAMESPACE = UUID("6f0a4b0e-6c1c-5d0b-9a53-0d7c3a1f6b52")
 
 
 class ReferenceRefused(AnalysisError):
-    """A bucket or a key breaks the rules for what may be read."""
+    """A bucket, key, version or ETag breaks the rules for what may be read."""
 
 
 def check_reference(reference: ImageReference, allowed_buckets: Collection[str]) -> None:
@@ -28,7 +29,7 @@ def check_reference(reference: ImageReference, allowed_buckets: Collection[str])
     cannot leave theirs.
 
     Raises:
-        ReferenceRefused: the bucket is not in `allowed_buckets` or the key breaks its rules.
+        ReferenceRefused: the bucket is not in `allowed_buckets`, or another part breaks its rules.
     """
     if reference.bucket not in allowed_buckets:
         raise ReferenceRefused(
@@ -37,6 +38,13 @@ def check_reference(reference: ImageReference, allowed_buckets: Collection[str])
     broken = _broken_rule(reference.key)
     if broken:
         raise ReferenceRefused(ErrorCode.KEY_INVALID, f"key {_shown(reference.key)} {broken}")
+    for name, text in (("version_id", reference.version_id), ("etag", reference.etag)):
+        # Both become part of an HTTP request.
+        if text is not None and not _TOKEN.fullmatch(text):
+            raise ReferenceRefused(
+                ErrorCode.MESSAGE_INVALID,
+                f"{name} {_shown(text)} is not 1 to {MAX_KEY_BYTES} printable ASCII characters",
+            )
 
 
 def usable_key(key: str | None) -> str | None:

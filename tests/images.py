@@ -78,7 +78,7 @@ def good_images() -> dict[str, Known]:
         "nothing-in-it": Known(encode(Image.new("RGB", SIZE, (9, 9, 9)), "PNG"), box=None),
     }
     for orientation in range(1, 9):
-        known[f"exif-{orientation}"] = Known(_turned(orientation))
+        known[f"exif-{orientation}"] = Known(turned(orientation))
     return known
 
 
@@ -129,7 +129,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _turned(orientation: int) -> bytes:
+def turned(orientation: int, kind: str = "JPEG") -> bytes:
+    """`picture` stored in one of the eight EXIF orientations."""
     # Each orientation's inverse, so that the upright image is `picture()` again.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -145,7 +146,7 @@ def _turned(orientation: int) -> bytes:
         image = image.transpose(undo[orientation])
     exif = Image.Exif()
     exif[_ORIENTATION] = orientation
-    return encode(image, "JPEG", quality=95, exif=exif)
+    return encode(image, kind, quality=95, exif=exif)
 
 
 def _two_colours() -> Image.Image:

@@ -77,6 +77,7 @@ def run(env: dict[str, str], *arguments: str, given: str | None = None) -> subpr
         input=given,
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=90,
         check=False,
     )

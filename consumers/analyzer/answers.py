@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from consumers.analyzer.window import Spent, Task
+from schemas.codec import encode
 from schemas.errors import AnalysisError, ErrorCode
 from schemas.messages import (
     AnalyzedImage,
     Box,
     Detection,
     Failure,
+    Label,
     ModuleIdentity,
     Result,
     Timings,
@@ -20,6 +22,8 @@ from schemas.messages import (
 logger = logging.getLogger(__name__)
 
 MAX_FAILURE_MESSAGE = 1000
+MAX_RESULT_BYTES = 1_000_000
+"""Largest encoded result: what the topic takes, less room for headers and Kafka's own framing."""
 
 
 class Answers:
@@ -30,8 +34,7 @@ class Answers:
 
     def succeed(self, task: Task, detections: Sequence[Detection]) -> None:
         """Answers with what the module found, in pixels of the original."""
-        task.answer = self._result(task, _to_original(task, detections), None)
-        task.free()
+        self._finish(task, self._result(task, _to_original(task, detections), None))
 
     def fail(self, task: Task, error: AnalysisError) -> None:
         """Answers that the image cannot be analyzed."""
@@ -43,26 +46,24 @@ class Answers:
             extra={"source": f"{task.source.topic}[{task.source.partition}]@{task.source.offset}"},
         )
         failure = Failure(error.code, error.message[:MAX_FAILURE_MESSAGE])
-        task.answer = self._result(task, (), failure)
-        task.free()
+        self._finish(task, self._result(task, (), failure))
 
-    def too_large(self, result: Result, size_bytes: int, limit_bytes: int) -> Result:
-        """The failed result in place of one that the topic would refuse."""
-        message = (
-            f"{len(result.detections)} detections make a result of {size_bytes} bytes; "
-            f"the limit is {limit_bytes}"
-        )
-        return Result(
-            request_id=result.request_id,
-            status="failed",
-            module=result.module,
-            image=result.image,
-            error=Failure(ErrorCode.RESULT_TOO_LARGE, message),
-            source=result.source,
-            timings_ms=result.timings_ms,
-            requested_at=result.requested_at,
-            analyzed_at=result.analyzed_at,
-        )
+    def _finish(self, task: Task, result: Result) -> None:
+        """Encodes here, in a stage's thread, so that the main thread has only to send.
+
+        Last of all comes `answer`, which tells the main thread that the task is done.
+        """
+        encoded = encode(result)
+        if len(encoded) > MAX_RESULT_BYTES:
+            message = (
+                f"{len(result.detections)} detections make a result of {len(encoded)} bytes; "
+                f"the limit is {MAX_RESULT_BYTES}"
+            )
+            result = self._result(task, (), Failure(ErrorCode.RESULT_TOO_LARGE, message))
+            encoded = encode(result)
+        task.encoded = encoded
+        task.free()
+        task.answer = result
 
     def _result(self, task: Task, detections: tuple[Detection, ...], failure: Failure | None) -> Result:
         request, found = task.request, task.found
@@ -114,7 +115,9 @@ def _to_original(task: Task, detections: Sequence[Detection]) -> tuple[Detection
         left, right = _clip(box.x * across, width), _clip((box.x + box.w) * across, width)
         top, bottom = _clip(box.y * down, height), _clip((box.y + box.h) * down, height)
         scaled = Box(x=round(left, 3), y=round(top, 3), w=round(right - left, 3), h=round(bottom - top, 3))
-        answered.append(Detection(scaled, tuple(detection.labels)))
+        # Subclasses of float and str, such as NumPy's, are no JSON.
+        labels = tuple(Label(str(label.label), float(label.score)) for label in detection.labels)
+        answered.append(Detection(scaled, labels))
     return tuple(answered)
 
 

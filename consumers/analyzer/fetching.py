@@ -103,7 +103,7 @@ class Outage:
                 logger.warning("the object store is unavailable, waiting for it: %s", reason)
 
     def end(self) -> None:
-        """A fetch succeeded, or failed for the image's own sake."""
+        """A fetch succeeded."""
         if self._since is None:
             return
         with self._lock:

@@ -59,6 +59,11 @@ class Inference:
         """Starts the thread; it ends with the process."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
     def _run(self) -> None:
         while True:
             batch = []
@@ -78,7 +83,7 @@ class Inference:
         started = time.monotonic()
         try:
             outputs = read_answers(self._module.infer([task.prepared for task in batch]), len(batch))
-        except Exception as error:  # noqa: BLE001 - a module may raise anything
+        except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
             if len(batch) == 1:
                 self._fail(batch[0], started, error)
             else:
@@ -89,9 +94,12 @@ class Inference:
         spent_ms = (time.monotonic() - started) * 1000
         for task, detections in zip(batch, outputs, strict=True):
             task.spent.infer = spent_ms
-            self._answers.succeed(task, detections)
+            try:
+                self._answers.succeed(task, detections)
+            except Exception as error:  # noqa: BLE001 - one odd answer must not end the thread
+                self._fail(task, started, error)
 
-    def _fail(self, task: Task, started: float, error: Exception) -> None:
+    def _fail(self, task: Task, started: float, error: BaseException) -> None:
         task.spent.infer = (time.monotonic() - started) * 1000
         if isinstance(error, AnalysisError):
             self._answers.fail(task, error)

@@ -4,13 +4,12 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import cast
 
 from confluent_kafka import Message
 
 from consumers.analyzer.window import Found, PartitionWindow, Record, Task
+from infra.kafka import headers_of, record_time
 from schemas.codec import DecodeError
-from schemas.headers import Headers
 from schemas.intake import IntakeItem, read_record
 from schemas.messages import RecordPosition
 
@@ -32,7 +31,7 @@ class Intake:
             position=self._position(message),
             key=message.key(),
             value=message.value(),
-            headers=cast("Headers", message.headers() or []),
+            headers=headers_of(message),
         )
         try:
             intake = read_record(record.value, record.headers, record.position, self._allowed_buckets)
@@ -54,12 +53,11 @@ class Intake:
         return record
 
     def _position(self, message: Message) -> RecordPosition:
-        _, milliseconds = message.timestamp()
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        return RecordPosition(self._topic_id, topic, partition, offset, _as_time(milliseconds))
+        return RecordPosition(self._topic_id, topic, partition, offset, record_time(message))
 
     def _task(self, item: IntakeItem, position: RecordPosition, window: PartitionWindow) -> Task:
         task = Task(
@@ -72,11 +70,3 @@ class Intake:
         waited = datetime.now(UTC) - position.timestamp
         task.spent.queued = max(0.0, waited.total_seconds() * 1000)
         return task
-
-
-_FIRST, _LAST = 0, 253_402_300_799_999
-
-
-def _as_time(milliseconds: int) -> datetime:
-    # A publisher may set any 64-bit timestamp; those no calendar holds become its first or last day.
-    return datetime.fromtimestamp(min(max(milliseconds, _FIRST), _LAST) / 1000, UTC)

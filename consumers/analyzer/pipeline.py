@@ -33,7 +33,8 @@ class Pipeline:
         stopping: threading.Event,
     ) -> None:
         threads = settings.image_threads or default_image_threads()
-        max_batch = settings.max_batch or ModuleTraits.of(module).max_batch
+        limit = ModuleTraits.of(module).max_batch
+        max_batch = min(settings.max_batch or limit, limit)
         memory = settings.image_memory_bytes // 2
         self._fetch_inbox: TaskQueue = queue.Queue()
         decode_inbox: TaskQueue = queue.Queue(maxsize=4 * threads)
@@ -50,6 +51,11 @@ class Pipeline:
         self._inference.start()
         self._prepare.start()
         self._fetch.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether every stage still works; without one, partitions would be held and nothing answered."""
+        return self._fetch.alive and self._prepare.alive and self._inference.alive
 
     def submit(self, record: Record) -> None:
         """Takes a record's tasks in; the window bounds how many are inside."""

@@ -69,7 +69,8 @@ class Poller:
 
         A member that gets nothing hears nothing in the `consumer` protocol.
         """
-        return self._assigned or time.monotonic() - self._subscribed_at > IDLE_READY_S
+        idle = time.monotonic() - self._subscribed_at > IDLE_READY_S
+        return self._assigned or (idle and bool(self._consumer.memberid()))
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Works until told to stop.
@@ -106,6 +107,8 @@ class Poller:
             self._take(message)
         if self._failure is not None:
             raise self._failure
+        if not self._pipeline.alive:
+            raise RuntimeError("a thread of the pipeline has ended")
         self._adjust_intake()
         if self._in_doubt is not None:
             self._reconcile(self._in_doubt)
@@ -239,7 +242,8 @@ class Poller:
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         try:
-            finished = self._window.finished()
+            revoked = {(partition.topic, partition.partition) for partition in partitions}
+            finished = {key: found for key, found in self._window.finished().items() if key in revoked}
             if finished and self._in_doubt is None:
                 self._publish(finished)
         except Exception as error:

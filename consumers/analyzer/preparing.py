@@ -46,7 +46,7 @@ class Prepare:
         task.scale = (header.width_px / image.width, header.height_px / image.height)
         try:
             task.prepared = self._module.preprocess(image)
-        except Exception as error:
+        except BaseException as error:
             raise ImageError(
                 ErrorCode.MODULE_ERROR, f"preprocess raised {type(error).__name__}: {error}"
             ) from error

@@ -4,30 +4,40 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from consumers.analyzer.answers import Answers
 from consumers.analyzer.window import PartitionKey, Record
 from infra.kafka import MAX_DEAD_LETTER_BYTES, Config, make_producer
-from schemas.codec import encode
 from schemas.dead_letters import dead_letter_headers
 from schemas.errors import AnalysisError, ErrorCode
 from schemas.headers import TRACEPARENT, Headers, last_header, result_headers
-from schemas.messages import Result
 
 logger = logging.getLogger(__name__)
 
 API_TIMEOUT_S = 20.0
 INIT_TIMEOUT_S = 5.0
-MAX_RESULT_BYTES = 1_000_000
-"""Largest encoded result: what the topic takes, less room for headers and Kafka's own framing."""
+INIT_ATTEMPTS = 6
 MAX_TRACEPARENT_BYTES = 128
+FRAMING_BYTES = 1024
+HEADER_FRAMING_BYTES = 16
 FENCED_LIMIT = 3
 FENCED_WINDOW_S = 120.0
+
+
+_REFUSED = frozenset(
+    {
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
+        KafkaError._AUTHENTICATION,
+        KafkaError._INVALID_ARG,
+    }
+)
+"""Answers that waiting does not change."""
 
 
 class ProducerFenced(AnalysisError):
@@ -59,7 +69,6 @@ class Publisher:
         results_partitions: int,
         dead_letters_topic: str,
         component: str,
-        answers: Answers,
         stopping: threading.Event,
     ) -> None:
         self.published: Counter[str] = Counter()
@@ -68,7 +77,6 @@ class Publisher:
         self._results_partitions = results_partitions
         self._dead_letters_topic = dead_letters_topic
         self._component = component
-        self._answers = answers
         self._stopping = stopping
         self._producer: Producer | None = None
         self._fenced_at: deque[float] = deque(maxlen=FENCED_LIMIT)
@@ -84,14 +92,30 @@ class Publisher:
         while True:
             producer = make_producer(self._config)
             try:
-                producer.init_transactions(INIT_TIMEOUT_S)
+                self._init(producer)
             except (KafkaException, SystemError) as error:
                 _discard(producer)
+                reason = _reason(error)
+                if reason is not None and reason.code() in _REFUSED:
+                    raise
                 logger.warning("the transactional producer cannot start yet: %s", error)
                 if self._stopping.wait(0.5):
                     raise Stopped from None
             else:
                 self._producer = producer
+                return
+
+    def _init(self, producer: Producer) -> None:
+        # In short steps, which a stop can interrupt; a coordinator may need longer for the whole.
+        for attempt in range(INIT_ATTEMPTS):
+            try:
+                producer.init_transactions(INIT_TIMEOUT_S)
+            except KafkaException as error:
+                reason = _reason(error)
+                last = attempt == INIT_ATTEMPTS - 1 or self._stopping.is_set()
+                if last or reason is None or not reason.retriable():
+                    raise
+            else:
                 return
 
     def publish(self, finished: Mapping[PartitionKey, Sequence[Record]], metadata: Any) -> bool:
@@ -140,36 +164,31 @@ class Publisher:
             self._produce_dead_letter(producer, record, record.rejection)
         for task in record.tasks:
             assert task.answer is not None
-            result, value = self._encode(task.answer)
+            result = task.answer
             counts[result.status] += 1
             producer.produce(
                 self._results_topic,
                 key=result.request_id.encode(),
-                value=value,
+                value=task.encoded,
                 # Not by key: the answers to one partition stay in one, and so in its order.
                 partition=result.source.partition % self._results_partitions,
                 headers=cast(Any, result_headers(result, _traceparent(record.headers))),
             )
 
-    def _encode(self, result: Result) -> tuple[Result, bytes]:
-        value = encode(result)
-        if len(value) > MAX_RESULT_BYTES:
-            result = self._answers.too_large(result, len(value), MAX_RESULT_BYTES)
-            value = encode(result)
-        return result, value
-
     def _produce_dead_letter(self, producer: Producer, record: Record, rejection: AnalysisError) -> None:
-        headers = dead_letter_headers(
-            record.headers,
-            rejection.code,
-            rejection.message,
-            record.position,
-            attempts=1,
-            failed_at=datetime.now(UTC),
-            component=self._component,
+        headers, key, value = fit(
+            record,
+            lambda original: dead_letter_headers(
+                original,
+                rejection.code,
+                rejection.message,
+                record.position,
+                attempts=1,
+                failed_at=datetime.now(UTC),
+                component=self._component,
+            ),
         )
-        value = fit(record.key, record.value, headers)
-        producer.produce(self._dead_letters_topic, key=record.key, value=value, headers=cast(Any, headers))
+        producer.produce(self._dead_letters_topic, key=key, value=value, headers=cast(Any, headers))
 
     def _recover(self, producer: Producer, error: Exception) -> None:
         reason = _reason(error)
@@ -202,14 +221,30 @@ def next_offsets(finished: Mapping[PartitionKey, Sequence[Record]]) -> list[Topi
     ]
 
 
-def fit(key: bytes | None, value: bytes | None, headers: Headers) -> bytes | None:
-    """The value, cut where the dead-letter topic could not take it whole.
+def fit(
+    record: Record, explain: Callable[[Headers], list[tuple[str, bytes | None]]]
+) -> tuple[list[tuple[str, bytes | None]], bytes | None, bytes | None]:
+    """A dead letter's headers, key and value, cut where the topic could not take them whole.
 
-    Compressed by its publisher, a record may be larger than any that we can write. The whole of it stays at
-    its source position, which the headers name.
+    Compressed by its publisher, a record may be larger than any that we can write. Its own headers go
+    first, then the end of its key, then that of its value. The whole stays at its source position, which
+    the reason names.
+
+    Args:
+        explain: adds the reason to a record's own headers.
     """
-    framing = len(key or b"") + sum(len(name) + len(text or b"") + 16 for name, text in headers) + 1024
-    return value if value is None else value[: max(0, MAX_DEAD_LETTER_BYTES - framing)]
+    room = MAX_DEAD_LETTER_BYTES - FRAMING_BYTES
+    headers = explain(record.headers)
+    if _size(headers) > room // 2:
+        headers = explain(())
+    room -= _size(headers)
+    key = None if record.key is None else record.key[: room // 2]
+    room -= len(key or b"")
+    return headers, key, None if record.value is None else record.value[:room]
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value or b"") + HEADER_FRAMING_BYTES for name, value in headers)
 
 
 def _traceparent(headers: Headers) -> bytes | None:

@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from infra.settings import SettingError
 
 SLOT_DIR = Path(tempfile.gettempdir()) / f"analysis-analyzers-{os.getuid()}"
 
@@ -23,6 +26,9 @@ class Slot:
     def claim(self) -> int:
         """Takes a number until `release`, or the end of the process."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        found = self._folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise SettingError(f"{self._folder} belongs to somebody else; set TMPDIR to a folder of your own")
         number = 0
         while not self._try(number):
             number += 1
@@ -35,10 +41,11 @@ class Slot:
             self._file = None
 
     def _try(self, number: int) -> bool:
-        file = (self._folder / f"{number}.lock").open("wb")
+        path = self._folder / f"{number}.lock"
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.close()
             return False
         self._file = file

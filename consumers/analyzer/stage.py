@@ -38,6 +38,11 @@ class Stage:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether every thread still runs."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def _run(self) -> None:
         while True:
             task = self._inbox.get()
@@ -53,6 +58,6 @@ class Stage:
             task.free()
         except AnalysisError as error:
             self._answers.fail(task, error)
-        except Exception as error:
+        except BaseException as error:
             logger.exception("request %s: a bug in the analyzer", task.request.request_id)
             self._answers.fail(task, ImageError(ErrorCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))

@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from typing_extensions import Buffer
 
-REQUEST_TIMEOUT = timedelta(seconds=30)
+READ_TIMEOUT = timedelta(seconds=30)
+"""For the next bytes; a large object over a slow link may take much longer in all."""
+REQUEST_TIMEOUT = timedelta(minutes=15)
 CONNECT_TIMEOUT = timedelta(seconds=5)
 
 # The store knows us not, or no longer: an operator's mistake, which a correction ends. No image is failed
 # for it.
 _CREDENTIAL_CODES = frozenset(
     {
+        "AuthFailure",
+        "AuthorizationHeaderMalformed",
         "ExpiredToken",
         "InvalidAccessKeyId",
+        "InvalidSecurity",
         "InvalidToken",
         "RequestExpired",
         "RequestTimeTooSkewed",
@@ -37,6 +42,7 @@ _CREDENTIAL_CODES = frozenset(
         "TokenRefreshRequired",
     }
 )
+_BUSY_CODES = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 _REFUSED = re.compile(r"status code: 4(?!08|25|29)\d\d")
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -95,24 +101,35 @@ class ObjectStore:
 
     def _make(self, bucket: str) -> S3Store:
         settings = self._settings
-        access: dict[str, Any] = {}
-        if settings.endpoint_url:
-            access["endpoint"] = settings.endpoint_url
-        if settings.access_key_id:
-            access["access_key_id"] = settings.access_key_id
-            access["secret_access_key"] = settings.secret_access_key
+        endpoint: dict[str, Any] = {"endpoint": settings.endpoint_url} if settings.endpoint_url else {}
         return S3Store(
             bucket,
+            credential_provider=_credentials(settings),
             region=settings.region,
             virtual_hosted_style_request=not settings.endpoint_url,
             client_options={
                 "allow_http": settings.endpoint_url.startswith("http://"),
                 "timeout": REQUEST_TIMEOUT,
+                "read_timeout": READ_TIMEOUT,
                 "connect_timeout": CONNECT_TIMEOUT,
             },
             retry_config={"max_retries": 0},
-            **access,
+            **endpoint,
         )
+
+
+def _credentials(settings: S3Settings) -> Any:
+    """Where the store's credentials come from: the settings, or whatever boto3 finds (profiles, roles …)."""
+    if not settings.access_key_id:
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        return Boto3CredentialProvider()
+    # A provider, not plain options: beside those, obstore would send an AWS_SESSION_TOKEN of the environment.
+    return lambda: {
+        "access_key_id": settings.access_key_id,
+        "secret_access_key": settings.secret_access_key,
+        "expires_at": None,
+    }
 
 
 class _ObstoreObject:
@@ -130,19 +147,25 @@ class _ObstoreObject:
 
 
 def explain(bucket: str, key: str, error: Exception) -> ImageError | StoreUnavailable:
-    """Who is to blame for a failed GET: the request, or nobody."""
+    """Who is to blame for a failed GET: the request, or nobody.
+
+    Only an answer that carries an S3 error code is the store's own: a proxy in between, or a service
+    without its backend, answers 403 and 404 too.
+    """
     text = str(error)
     found = _S3_CODE.search(text)
     s3_code = found.group(1) if found else ""
     name = f"s3://{bucket}/{key}"
+    if isinstance(error, UnauthenticatedError) or s3_code in _CREDENTIAL_CODES:
+        return StoreUnavailable(f"the store does not accept our credentials ({s3_code or 'unauthenticated'})")
+    if isinstance(error, PreconditionError):
+        return ImageError(ErrorCode.OBJECT_CHANGED, f"{name} no longer has the ETag that the request names")
+    if not s3_code or s3_code in _BUSY_CODES:
+        return StoreUnavailable(_first_line(error))
     if isinstance(error, FileNotFoundError):
         if s3_code == "NoSuchBucket":
             return ImageError(ErrorCode.BUCKET_NOT_FOUND, f"the bucket of {name} does not exist")
         return ImageError(ErrorCode.OBJECT_NOT_FOUND, f"{name} does not exist")
-    if isinstance(error, PreconditionError):
-        return ImageError(ErrorCode.OBJECT_CHANGED, f"{name} no longer has the ETag that the request names")
-    if isinstance(error, UnauthenticatedError) or s3_code in _CREDENTIAL_CODES:
-        return StoreUnavailable(f"the store does not accept our credentials ({s3_code or 'unauthenticated'})")
     if isinstance(error, PermissionDeniedError) or _REFUSED.search(text):
         return ImageError(ErrorCode.OBJECT_ACCESS_DENIED, f"the store refuses to read {name} ({s3_code})")
     return StoreUnavailable(_first_line(error))

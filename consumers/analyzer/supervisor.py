@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 import time
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -38,6 +39,7 @@ class _Slot(msgspec.Struct, kw_only=True):
     started_at: float = 0.0
     start_at: float = 0.0
     ready: bool = False
+    ever_ready: bool = False
     failed_starts: int = 0
     backoff_s: float = FIRST_BACKOFF_S
 
@@ -146,8 +148,7 @@ class Supervisor:
             slot.channel = None
             return
         if word == READY:
-            slot.ready = True
-            slot.failed_starts = 0
+            slot.ready = slot.ever_ready = True
             logger.info("worker %d is ready on %s", slot.config.index, slot.config.device)
 
     def _bury(self, slot: _Slot) -> ExitCode | None:
@@ -158,7 +159,7 @@ class Supervisor:
         if slot.channel is not None:
             slot.channel.close()
         slot.process, slot.channel = None, None
-        if not slot.ready:
+        if not slot.ever_ready:
             slot.failed_starts += 1
         if status in _POINTLESS or slot.failed_starts >= MAX_FAILED_STARTS:
             return _as_exit_code(status)
@@ -193,7 +194,9 @@ class Supervisor:
         codes = {process.exitcode for process in running}
         self._instance.release()
         logger.info("stopped")
-        return ExitCode.OK if codes <= {ExitCode.OK} else ExitCode.DRAIN_TIMEOUT
+        # A worker that had no time to listen for signals had no time to begin anything either.
+        harmless = {ExitCode.OK, -signal.SIGTERM}
+        return ExitCode.OK if codes <= harmless else ExitCode.DRAIN_TIMEOUT
 
     def _fail(self, code: ExitCode) -> ExitCode:
         logger.error("the workers cannot run: %s", describe(code))

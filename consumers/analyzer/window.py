@@ -1,6 +1,7 @@
 """The records in flight: from their intake until their answers are committed.
 
-The main thread owns all of it, but for `Task.answer`, which the stages set once.
+The main thread owns all of it, but for the tasks: each belongs to the stage that has it, until `answer` is
+set.
 """
 
 import time
@@ -60,9 +61,12 @@ class Task:
     prepared_lease: Lease | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     """Original pixels per pixel of the image that the module saw, across and down."""
+    encoded: bytes = b""
+    """The answer as it will be sent."""
     answer: Result | None = None
+    """Set last: the main thread takes it for the end of the task."""
     given_up: bool = False
-    """Whether an outage outlasted this process; the next one does the work."""
+    """Whether nobody here will answer it any more; the next worker does the work."""
 
     @property
     def abandoned(self) -> bool:
@@ -107,7 +111,8 @@ class Record:
     @property
     def size_bytes(self) -> int:
         """What the record itself weighs in the window."""
-        return len(self.value or b"") + len(self.key or b"")
+        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.value or b"") + len(self.key or b"") + headers
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -66,6 +67,8 @@ def _run(config: WorkerConfig, supervisor: Connection, stopping: threading.Event
     try:
         module = load_module(config.analyzer.module)
         load_model(module, config.device)
+        if stopping.is_set():
+            return ExitCode.OK
         return _serve(config, module, supervisor, stopping)
     except AnalysisError as error:
         logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
@@ -82,7 +85,7 @@ def _serve(
 ) -> ExitCode:
     answers = Answers(ModuleIdentity(module.name, module.version))
     group = f"analyzer.{module.name}"
-    publisher = _publisher(config, group, answers, stopping)
+    publisher = _publisher(config, group, stopping)
     pipeline = Pipeline(module, answers, config.analyzer, config.s3, stopping)
     consumer = make_consumer(consumer_config(config.kafka, group))
     topic = config.kafka.images_topic
@@ -106,7 +109,7 @@ def _serve(
     return ExitCode.OK if drained else ExitCode.DRAIN_TIMEOUT
 
 
-def _publisher(config: WorkerConfig, group: str, answers: Answers, stopping: threading.Event) -> Publisher:
+def _publisher(config: WorkerConfig, group: str, stopping: threading.Event) -> Publisher:
     transactional_id = f"{group}.{config.instance}.{config.index}"
     return Publisher(
         transactional_config(config.kafka, transactional_id, config.analyzer.transaction_timeout_ms),
@@ -114,7 +117,6 @@ def _publisher(config: WorkerConfig, group: str, answers: Answers, stopping: thr
         config.results_partitions,
         config.kafka.dead_letters_topic,
         group,
-        answers,
         stopping,
     )
 
@@ -140,10 +142,9 @@ class _Readiness:
 
 def _watch(supervisor: Connection, stopping: threading.Event, drain_timeout_s: float) -> None:
     """Stops the worker when its supervisor is gone, and ends it when stopping takes too long."""
-    try:
-        supervisor.recv()
-    except (EOFError, OSError):
-        stopping.set()
-    stopping.wait()
-    threading.Event().wait(drain_timeout_s + FORCED_EXIT_S)
+    while not stopping.wait(0.5):
+        # Nothing is ever sent this way: what can be read is the end.
+        if supervisor.poll():
+            stopping.set()
+    time.sleep(drain_timeout_s + FORCED_EXIT_S)
     os._exit(ExitCode.DRAIN_TIMEOUT)

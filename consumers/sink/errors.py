@@ -1,7 +1,6 @@
 """What goes wrong in the sink, sorted by what to do about it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import psycopg2
 from confluent_kafka import KafkaException
@@ -33,9 +32,6 @@ class DeadLettersUndelivered(AnalysisError):
         )
         self.count = count
         self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.count, self.reason)
 
 
 def is_refusal(error: Exception) -> bool:

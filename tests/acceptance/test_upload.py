@@ -1,6 +1,7 @@
 """`analysis upload` as a process: what it sends, prints, and how it ends."""
 
 import contextlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -87,6 +88,20 @@ def test_a_list_on_stdin(kafka: KafkaSettings, env: dict[str, str], photos: Path
     ended = run(env, "upload", "-", given=given)
     assert ended.returncode == ExitCode.OK, ended.stderr
     assert sent_files(kafka) == Counter([str(photos / "a.jpg"), "s3://images/x.jpg"])
+
+
+def test_names_of_any_bytes(kafka: KafkaSettings, env: dict[str, str], photos: Path) -> None:
+    odd = photos / os.fsdecode(b"\xff.jpg")
+    odd.write_bytes(b"")
+    (photos / os.fsdecode(b"\xfe.jpg")).symlink_to("nowhere")
+    ended = run(env, "upload", str(photos))
+    assert ended.returncode == ExitCode.FAILED
+    statuses = {Path(record["path"]).name: record["status"] for record in lines(ended.stdout)}
+    assert statuses == {"a.jpg": "sent", "b.JPEG": "sent", r"\xff.jpg": "sent", r"\xfe.jpg": "not_sent"}
+    assert rf"{photos}/\xff.jpg" in sent_files(kafka)
+    listed = run(env, "upload", "--restart", "-", given=f"{odd}\n")
+    assert listed.returncode == ExitCode.OK, listed.stderr
+    assert sent_files(kafka)[rf"{photos}/\xff.jpg"] == 2
 
 
 def test_a_dry_run_contacts_nobody(env: dict[str, str], photos: Path) -> None:

@@ -29,6 +29,8 @@ from tests.stack import RunningStack
 FILES = 120
 HALF = FILES // 2
 THREADS = 2
+ENDLESS_BYTES = 2**42
+"""Zeros that take no room on disk, and half an hour to read."""
 
 
 @pytest.fixture
@@ -57,13 +59,12 @@ def photos(tmp_path: Path) -> Path:
 def interrupt(env: dict[str, str], photos: Path, number: signal.Signals, after_lines: int = HALF) -> int:
     """Runs the upload, and signals it once it has said that so many files are sent.
 
-    Half-way lie pipes that nobody writes to, one for each thread: no upload comes further, however fast.
+    Half-way lie files that nobody reads to their end, one for each thread: no upload comes further.
     """
     blocked = sorted(photos.iterdir())[HALF : HALF + THREADS]
     kept = [path.read_bytes() for path in blocked]
     for path in blocked:
-        path.unlink()
-        os.mkfifo(path)
+        os.truncate(path, ENDLESS_BYTES)
     process = subprocess.Popen(
         command("upload", str(photos), "--concurrency", str(THREADS)),
         cwd=PROJECT,
@@ -79,7 +80,6 @@ def interrupt(env: dict[str, str], photos: Path, number: signal.Signals, after_l
         process.send_signal(number)
         process.communicate(timeout=30)
     for path, content in zip(blocked, kept, strict=True):
-        path.unlink()
         path.write_bytes(content)
     return process.returncode
 

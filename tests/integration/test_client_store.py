@@ -1,11 +1,14 @@
 """Files in the object store: streamed, checked, and stored once."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +94,69 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(s3: S3Settings, tmp_pat
     with pytest.raises(InputNotFound, match="changed while it was uploaded"):
         ImageStore(client, s3).put_file(path)
     assert client.list_objects_v2(Bucket=s3.uploads_bucket)["KeyCount"] == 0
+
+
+def test_a_pipe_is_refused_and_not_waited_for(s3: S3Settings, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(InputNotFound, match="not a regular file"):
+        ImageStore(make_client(s3), s3).put_file(tmp_path / "a.jpg")
+
+
+class GuardedStore(BaseHTTPRequestHandler):
+    """A store that hides what is missing, as Amazon's does from who may not list, and limits what it takes."""
+
+    protocol_version = "HTTP/1.1"
+    max_bytes = 10
+
+    def do_HEAD(self) -> None:
+        self._answer(403)
+
+    def do_PUT(self) -> None:
+        size = len(self.rfile.read(int(self.headers["Content-Length"])))
+        if size > self.max_bytes:
+            self._answer(400, b"<Error><Code>EntityTooLarge</Code><Message>too large</Message></Error>")
+        else:
+            self._answer(200)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def guarded() -> Iterator[ImageStore]:
+    """The producers' side of a `GuardedStore`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), GuardedStore)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    settings = S3Settings(
+        endpoint_url=f"http://127.0.0.1:{server.server_port}", access_key_id="a", secret_access_key="b"
+    )
+    client = make_client(settings)
+    with contextlib.closing(client):
+        yield ImageStore(client, settings)
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def test_rights_to_write_are_enough(guarded: ImageStore) -> None:
+    assert guarded.put_bytes(b"content").key.startswith("sha256/")
+
+
+def test_a_file_that_the_store_does_not_take_fails_alone(guarded: ImageStore, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"far too long")
+    with pytest.raises(InputNotFound, match=r"a\.jpg: the object store refuses it: .*EntityTooLarge"):
+        guarded.put_file(path)
+    with pytest.raises(InputNotFound, match="EntityTooLarge"):
+        guarded.put_bytes(b"far too long")
 
 
 @pytest.mark.parametrize("name", ["photo", "photo.", "photo.j p", "photo.averylongextension", "photo.ü"])

@@ -1,7 +1,8 @@
 import io
+import struct
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from consumers.analyzer.decoding import open_image
 from consumers.analyzer.errors import ImageError
@@ -63,6 +64,36 @@ def test_a_jpeg_is_decoded_at_the_smallest_scale_that_keeps_both_sides(
 def test_the_memory_estimate_covers_what_the_pixels_take() -> None:
     opened = open_image(images.jpeg(), LIMIT)
     assert opened.memory_bytes() >= 2 * len(opened.pixels().tobytes())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_format_comes_upright(kind: str, orientation: int) -> None:
+    opened = open_image(images.turned(orientation, kind), LIMIT)
+    image = opened.pixels()
+    assert (opened.header.width_px, opened.header.height_px) == image.size == images.SIZE
+    ((found,),) = Dummy().infer([Dummy().preprocess(image)])
+    assert (found.box.x, found.box.y, found.box.w, found.box.h) == pytest.approx(images.BOX, abs=3)
+    assert ImageOps.exif_transpose(image).size == images.SIZE
+
+
+def test_a_transparent_colour_of_an_rgb_png_is_laid_on_white() -> None:
+    image = Image.new("RGB", (8, 8), (0, 255, 0))
+    opened = open_image(images.encode(image, "PNG", transparency=(0, 255, 0)), LIMIT)
+    assert opened.pixels().getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_a_tiff_that_claims_too_much_is_refused_before_it_is_opened() -> None:
+    numbers = struct.pack("<IHHHIIHHIII", 8, 2, 322, 4, 1, 12_000, 323, 4, 1, 12_000, 0)
+    with pytest.raises(ImageError, match="tile"):
+        open_image(b"II*\0" + numbers, LIMIT)
+    strips = struct.pack("<IHHHIII", 8, 1, 273, 4, 4_000_000, 8, 0)
+    with pytest.raises(ImageError, match="4000000 values"):
+        open_image(b"II*\0" + strips, LIMIT)
+    with pytest.raises(ImageError, match="damaged"):
+        open_image(b"II*\0" + struct.pack("<I", 10**9), LIMIT)
+    with pytest.raises(ImageError, match="BigTIFF"):
+        open_image(b"II+\0" + bytes(16), LIMIT)
 
 
 def test_damaged_exif_does_not_make_the_pixels_unreadable() -> None:

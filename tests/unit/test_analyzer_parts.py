@@ -3,9 +3,12 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from confluent_kafka import Producer
 from obstore.exceptions import GenericError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
 from consumers.analyzer.budget import ByteBudget
@@ -16,8 +19,11 @@ from consumers.analyzer.slots import Slot
 from consumers.analyzer.sniffing import kind_of
 from consumers.analyzer.store import explain
 from consumers.analyzer.supervisor import describe
+from consumers.analyzer.window import Record
 from infra.kafka import MAX_DEAD_LETTER_BYTES
 from infra.settings import AnalyzerSettings
+from schemas.headers import Headers
+from schemas.messages import RecordPosition
 
 
 def test_a_budget_makes_the_one_wait_that_would_exceed_it() -> None:
@@ -48,6 +54,30 @@ def test_a_budget_lets_one_pass_that_is_larger_than_all_of_it() -> None:
     assert budget.held_bytes == 30
     lease.release()
     assert budget.held_bytes == 0
+
+
+def test_a_large_one_is_not_passed_by_small_ones_for_ever() -> None:
+    budget = ByteBudget(100)
+    small = budget.hold(10)
+    served: list[str] = []
+
+    def take(name: str, size_bytes: int) -> None:
+        lease = budget.hold(size_bytes)
+        served.append(name)
+        lease.release()
+
+    large = threading.Thread(target=take, args=("large", 1000), daemon=True)
+    large.start()
+    while not budget.waiting:
+        pass
+    late = threading.Thread(target=take, args=("late", 10), daemon=True)
+    late.start()
+    late.join(0.1)
+    assert served == []
+    small.release()
+    for thread in (large, late):
+        thread.join(5)
+    assert served == ["large", "late"]
 
 
 def test_two_supervisors_on_one_machine_get_different_numbers(tmp_path: Path) -> None:
@@ -87,7 +117,7 @@ def test_a_number_is_free_again_when_its_process_is_killed(tmp_path: Path) -> No
         (FileNotFoundError("status code: 404 <Code>NoSuchBucket</Code>"), "bucket_not_found"),
         (PermissionDeniedError("status code: 403 <Code>AccessDenied</Code>"), "object_access_denied"),
         (PreconditionError("status code: 412"), "object_changed"),
-        (GenericError("status code: 405 Method Not Allowed"), "object_access_denied"),
+        (GenericError("status code: 405 <Code>MethodNotAllowed</Code>"), "object_access_denied"),
     ],
 )
 def test_a_refusal_is_the_images_own(error: Exception, code: str) -> None:
@@ -110,6 +140,11 @@ def test_a_refusal_is_the_images_own(error: Exception, code: str) -> None:
         GenericError("status code: 500"),
         GenericError("status code: 503 <Code>SlowDown</Code>"),
         GenericError("HTTP error: error sending request"),
+        GenericError("status code: 400 <Code>AuthorizationHeaderMalformed</Code>"),
+        GenericError("status code: 400 <Code>RequestTimeout</Code>"),
+        GenericError("status code: 400 Client sent an HTTP request to an HTTPS server"),
+        PermissionDeniedError("status code: 403 <html>a proxy</html>"),
+        FileNotFoundError("status code: 404 <html>no backend</html>"),
         GenericError("HTTP error: request or response body error"),
     ],
 )
@@ -142,13 +177,34 @@ def test_kinds_of_files(head: bytes, kind: str | None) -> None:
     assert kind_of(head) == kind
 
 
-def test_a_dead_letter_fits_its_topic() -> None:
-    whole = b"x" * 1000
-    assert fit(b"k", whole, [("h", b"v")]) == whole
-    assert fit(b"k", None, []) is None
-    cut = fit(b"k", b"x" * (MAX_DEAD_LETTER_BYTES * 2), [("h", b"v" * 100)])
-    assert cut is not None
-    assert MAX_DEAD_LETTER_BYTES - 4096 < len(cut) < MAX_DEAD_LETTER_BYTES
+def explained(headers: Headers) -> list[tuple[str, bytes | None]]:
+    return [*headers, ("why", b"because")]
+
+
+HUGE = 2 * MAX_DEAD_LETTER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"k", b"v", [("h", b"v")]),
+        (None, None, []),
+        (b"k", b"x" * HUGE, [("h", b"v" * 100)]),
+        (b"k" * HUGE, b"x" * HUGE, []),
+        (b"k", b"v", [("h", b"v" * HUGE)]),
+        (b"k", b"v", [("\N{CAT}" * 500_000, b"")]),
+    ],
+)
+def test_a_dead_letter_fits_its_topic(key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    record = Record(RecordPosition("id", "t", 0, 1, datetime(2026, 1, 1, tzinfo=UTC)), key, value, headers)
+    fitted, fitted_key, fitted_value = fit(record, explained)
+    assert ("why", b"because") in fitted
+    producer = Producer({"bootstrap.servers": "127.0.0.1:1", "message.max.bytes": MAX_DEAD_LETTER_BYTES})
+    producer.produce("t", key=fitted_key, value=fitted_value, headers=cast(Any, fitted))
+    producer.purge()
+    if sum(len(part or b"") for part in (key, value)) < 1000 and len(str(headers)) < 1000:
+        assert (fitted_key, fitted_value) == (key, value)
+        assert fitted[:-1] == headers
 
 
 def test_an_end_is_told_in_words() -> None:

@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,38 @@ def test_the_stack_takes_precedence_over_the_environment(
     assert env["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:1"
     assert env["ANALYZER_WORKERS"] == "3"
     assert env["LOCAL_DIR"] == str(tmp_path)
+
+
+def test_no_proxy_stands_before_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "one.example")
+    monkeypatch.setenv("no_proxy", "other.example")
+    (sink,) = application(StackFolder(tmp_path), {}, [], SETTINGS)
+    env = sink.command().env
+    assert env["NO_PROXY"] == env["no_proxy"] == "one.example,other.example,127.0.0.1"
+
+
+def test_the_code_of_the_current_folder_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "analysis.py").write_text("raise SystemExit('not ours')")
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "__init__.py").write_text("raise SystemExit('not ours')")
+    (tmp_path / "mine.py").write_text("class Mine: pass")
+    monkeypatch.chdir(tmp_path)
+    analyzer, _ = application(StackFolder(tmp_path), {}, ["mine:Mine"], SETTINGS)
+    command = analyzer.command()
+    done = subprocess.run(
+        command.argv,
+        env=command.env,
+        cwd=command.cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    # What was named from there was found there.
+    assert "mine:Mine" in done.stderr
+    assert "lacks the methods load, preprocess, infer" in done.stderr
 
 
 def test_ready_when_the_process_says_so_and_not_by_an_old_word(tmp_path: Path) -> None:

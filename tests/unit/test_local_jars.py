@@ -115,6 +115,27 @@ def test_the_cache_follows_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert jars.cache_folder() == tmp_path / "home" / ".cache" / "analysis" / "jars"
 
 
+def test_a_cache_that_cannot_be_used_is_replaced_by_the_stacks_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOCAL_DIR", str(tmp_path / "stack"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert jars.cache_folder() == tmp_path / "stack" / "jars"
+    # No home: not in the environment, and no account of this user.
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)
+    assert jars.cache_folder() == tmp_path / "stack" / "jars"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, address: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AnalysisError, match=str(tmp_path / "file")) as caught:
+        install(tmp_path / "file" / "jars", address, JAR)
+    assert caught.value.code == ErrorCode.STACK_DOWNLOAD_FAILED
+
+
 def test_a_classifier_is_part_of_the_name() -> None:
     native = msgspec.structs.replace(JAR, classifier="linux")
     assert native.repository_path == "org/example/thing/1.0/thing-1.0-linux.jar"

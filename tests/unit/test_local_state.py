@@ -23,11 +23,48 @@ def mode(path: Path) -> int:
 
 
 def test_credentials_are_made_once_and_kept_private(folder: StackFolder) -> None:
-    assert not folder.exists
     first = folder.credentials()
-    assert folder.exists
     assert StackFolder(folder.root).credentials() == first
     assert mode(folder.root / "credentials.json") == 0o600
+
+
+def test_a_first_start_that_was_cut_off_can_be_repeated(tmp_path: Path) -> None:
+    made = StackFolder(tmp_path)
+    made.logs = tmp_path / "missing" / "logs"
+    with pytest.raises(FileNotFoundError):
+        made.create()
+    assert made.run.exists()
+    assert made.exists
+    StackFolder(tmp_path).create()
+
+
+def test_credentials_that_cannot_be_read_are_named(folder: StackFolder) -> None:
+    file = folder.root / "credentials.json"
+    for content in (b"", b"{}"):
+        file.write_bytes(content)
+        with pytest.raises(SettingError, match=str(file)):
+            folder.credentials()
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(SettingError, match=rf"{file}.*belongs to user \d"):
+        folder.credentials()
+
+
+def test_a_folder_that_is_not_ours_is_refused_with_its_owner(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(SettingError, match=r"lock.*belongs to user \d"), StackFolder(tmp_path).locked():
+        pass
+
+
+def test_an_environment_file_that_cannot_be_read_is_left_out_aloud(
+    folder: StackFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder.root / settings.STACK_FILE).mkdir()
+    given = {"LOCAL_DIR": str(folder.root), "DATABASE_URL": "postgresql://elsewhere/x"}
+    assert load(DatabaseSettings, given).url == "postgresql://elsewhere/x"
+    load(DatabaseSettings, given)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(folder.root / settings.STACK_FILE) in caplog.text
 
 
 def test_credentials_differ_between_stacks(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The journal of an upload: what it remembers, and what torn or foreign lines do to it."""
 
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,25 @@ def test_the_name_follows_the_arguments() -> None:
     assert first.parent == Path("/state/analysis/uploads")
     assert journal_path(["a", "b"], environ) == first
     assert journal_path(["a", "c"], environ) != first
+    assert journal_path(["\udcff"], environ) != first
+
+
+def test_an_acknowledgement_after_the_end_is_written_nowhere(journal: Journal, tmp_path: Path) -> None:
+    journal.close(completed=False)
+    # It has the number that the journal's file had.
+    with (tmp_path / "other").open("wb") as other:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            journal.sent("r2")
+        assert os.fstat(other.fileno()).st_size == 0
+
+
+def test_a_line_that_finds_no_room_is_an_error(journal: Journal, path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            journal.sent("r2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert journal.in_doubt == {"r2"}
+    journal.close(completed=False)

@@ -1,5 +1,6 @@
 """Which files and references `analysis upload` takes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_references() -> None:
     assert read_reference("bucket/key") is None
     with pytest.raises(InvalidArgument):
         read_reference("s3://bucket")
+
+
+def test_names_of_any_bytes_become_text(folder: Path) -> None:
+    path = Path(os.fsdecode(bytes(folder / "set" / "in") + b"/\xff.jpg"))
+    path.write_bytes(b"x")
+    sources = [*expand([str(path)], Selection()), *expand(["set"], Selection(True, ("*\udcff*",)))]
+    assert [source.name for source in sources] == [rf"{folder}/set/in/\xff.jpg", r"set/in/\xff.jpg"]
+    assert {source.identity for source in sources} == {rf"{folder}/set/in/\xff.jpg"}
+    assert {source.fingerprint().partition(":")[0] for source in sources} == {"1"}
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        read_reference("s3://bucket/\udcff")
 
 
 def test_a_fingerprint_changes_with_the_file(folder: Path) -> None:

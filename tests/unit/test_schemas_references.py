@@ -1,5 +1,7 @@
+import pickle
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from schemas.errors import ErrorCode
@@ -107,3 +109,23 @@ def test_derived_ids_differ_in_whatever_makes_a_request_another() -> None:
     ids += [derive_request_id(image, other) for other in other_sources]
     assert len(set(ids)) == len(ids)
     assert ids[0] == derive_request_id(image, SOURCE)
+
+
+@pytest.mark.parametrize("field", ["version_id", "etag"])
+@pytest.mark.parametrize("text", ["", "a\r\nb", "\0", "é", "x" * 1025])
+def test_what_goes_into_a_header_or_a_query_is_printable_ascii(field: str, text: str) -> None:
+    reference = msgspec.structs.replace(ImageReference("uploads", "key"), **{field: text})
+    with pytest.raises(ReferenceRefused) as refusal:
+        check_reference(reference, {"uploads"})
+    assert refusal.value.code == ErrorCode.MESSAGE_INVALID
+    assert field in refusal.value.message
+
+
+def test_errors_travel_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(ReferenceRefused(ErrorCode.KEY_INVALID, "key 'x' is bad")))
+    assert (type(error), error.code, error.message, str(error)) == (
+        ReferenceRefused,
+        ErrorCode.KEY_INVALID,
+        "key 'x' is bad",
+        "key 'x' is bad",
+    )

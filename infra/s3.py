@@ -1,8 +1,11 @@
 """The object store through boto3: everything but the analyzer's hot path."""
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from infra.settings import S3Settings
@@ -23,13 +26,17 @@ class S3Unavailable(AnalysisError):
         )
 
 
-def make_client(settings: S3Settings, connections: int = 10) -> "S3Client":
+def make_client(
+    settings: S3Settings, connections: int = 10, attempts: int = 5, timeout_s: float = 30.0
+) -> "S3Client":
     """A thread-safe client.
 
     Args:
         connections: connections kept open; at least the number of threads that use the client.
+        attempts: how often a request is sent at most.
+        timeout_s: how long one attempt waits for the store's next bytes.
     """
-    return boto3.client(
+    return _session(settings).client(
         "s3",
         endpoint_url=settings.endpoint_url or None,
         region_name=settings.region,
@@ -38,9 +45,25 @@ def make_client(settings: S3Settings, connections: int = 10) -> "S3Client":
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
-            retries={"mode": "standard", "max_attempts": 5},
-            connect_timeout=5,
-            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=min(5.0, timeout_s),
+            read_timeout=timeout_s,
             max_pool_connections=connections,
+            # None takes the environment's proxies.
+            proxies={} if _is_loopback(settings.endpoint_url) else None,
         ),
     )
+
+
+def _session(settings: S3Settings) -> boto3.Session:
+    # AWS_PROFILE names credentials; with a key of our own, one that does not exist is no reason to fail.
+    ignored = {"profile": (None, None, None, None)} if settings.access_key_id else None
+    return boto3.Session(botocore_session=botocore.session.Session(session_vars=ignored))
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

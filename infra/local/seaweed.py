@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PARTS = ("s3", "master", "volume", "filer", "admin")
 _CHECK_BUCKET = "local-stack-check"
+_CHECK_TIMEOUT_S = 2.0
 _SIGNING_KEYS = (
     "WEED_JWT_SIGNING_KEY",
     "WEED_JWT_SIGNING_READ_KEY",
@@ -132,7 +133,7 @@ class Seaweed(Component):
             access_key_id=self._credentials.s3_access_key_id,
             secret_access_key=self._credentials.s3_secret_access_key,
         )
-        return make_client(settings)
+        return make_client(settings, attempts=1, timeout_s=_CHECK_TIMEOUT_S)
 
     def _store(self) -> None:
         try:

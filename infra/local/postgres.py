@@ -59,7 +59,7 @@ class Postgres(Component):
     """The database server.
 
     It refuses to run as root: for root it runs as another user, and where that user cannot reach the
-    stack's folder or the package, in a folder below /var/tmp and with a copy of the package.
+    stack's folder or the package, in a folder below /var/lib and with a copy of the package.
     """
 
     # SIGTERM would wait for every client to leave; SIGINT ends their transactions; SIGQUIT recovers later.
@@ -77,14 +77,15 @@ class Postgres(Component):
 
     @property
     def url(self) -> str:
-        """The connection URL, password included."""
-        return f"postgresql://{USER}:{quote(self._password, safe='')}@{self.address}/{DATABASE}"
+        """The connection URL, password included; its end outweighs PGHOSTADDR and PGSSLMODE."""
+        login = f"{USER}:{quote(self._password, safe='')}"
+        return f"postgresql://{login}@{self.address}/{DATABASE}?hostaddr={LOOPBACK}&sslmode=disable"
 
     def clean(self) -> None:
         """Ends what a killed server left: its backends live on, and hold its shared memory.
 
-        They are known by their working directory. Its lock file stops the next start only where the pid
-        in it is another process's by now.
+        They are known by their working directory. Its lock file would stop the next start where the pid in
+        it is another process's by now; it stays where that process might be a server that we cannot see.
 
         Raises:
             AnalysisError: a whole server works there, which this stack has not started.
@@ -98,8 +99,8 @@ class Postgres(Component):
                 "has no record of having started it; stop it first",
             )
         kill_all(left)
-        if server is not None and psutil.pid_exists(server):
-            self._lock_file.unlink()
+        if server is not None and self._is_elsewhere(server):
+            self._lock_file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
         make_private_folder(self._folder, self._user)
@@ -156,14 +157,7 @@ class Postgres(Component):
     def _connect(self, database: str) -> "connection":
         import psycopg2
 
-        return psycopg2.connect(
-            host=LOOPBACK,
-            port=self.ports[0].number,
-            user=USER,
-            password=self._password,
-            dbname=database,
-            connect_timeout=3,
-        )
+        return psycopg2.connect(self.url, dbname=database, connect_timeout=3)
 
     def _program(self, name: str, *arguments: str) -> Command:
         return Command(
@@ -195,10 +189,20 @@ class Postgres(Component):
             path.unlink()
 
     def _working_here(self) -> Iterator[psutil.Process]:
+        here = str(self._data.resolve())
         for process in psutil.process_iter():
             with contextlib.suppress(OSError, psutil.Error):
-                if process.name() == "postgres" and process.cwd() == str(self._data):
+                if process.name() == "postgres" and process.cwd() == here:
                     yield process
+
+    def _is_elsewhere(self, pid: int) -> bool:
+        """Whether a process has ended, or certainly works in another folder."""
+        try:
+            return psutil.Process(pid).cwd() != str(self._data.resolve())
+        except psutil.NoSuchProcess:
+            return True
+        except (OSError, psutil.Error):
+            return False
 
     def _locking_pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError, IndexError):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from infra.lifecycle import READY_FILE
-from infra.local.component import Component
+from infra.local.component import LOOPBACK, Component
 from infra.local.process import Command
 from infra.local.state import StackFolder
 from infra.settings import AnalyzerSettings
@@ -43,7 +43,8 @@ class Application(Component):
 
     def command(self) -> Command:
         return Command(
-            argv=(sys.executable, "-m", "analysis", *self._arguments),
+            # -P: a file `analysis.py` or a folder `schemas` where the user stands is not ours.
+            argv=(sys.executable, "-P", "-m", "analysis", *self._arguments),
             env={**self._environment, READY_FILE: str(self._ready_file), "PYTHONUNBUFFERED": "1"},
             # Where the user stands: a module may be named as `./folder`.
             cwd=Path.cwd(),
@@ -64,7 +65,7 @@ def application(
     Raises:
         AnalysisError: two modules have the same name.
     """
-    environment = {**os.environ, **stack, "LOCAL_DIR": str(folder.root)}
+    environment = {**os.environ, **_without_proxy(os.environ), **stack, "LOCAL_DIR": str(folder.root)}
     commands: dict[str, tuple[str, ...]] = {}
     commands |= {f"analyzer.{_short_name(module)}": ("analyzer", "--module", module) for module in modules}
     if len(commands) < len(modules):
@@ -81,6 +82,13 @@ def recorded_application(
 ) -> tuple[Application, ...]:
     """Processes of the application that were started earlier, to look at and to stop."""
     return tuple(Application(name, folder, settings.drain_timeout_s) for name in names)
+
+
+def _without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Lets no proxy stand before the local servers; a library may read either of the two names."""
+    given = (environ.get("NO_PROXY"), environ.get("no_proxy"), LOOPBACK)
+    hosts = ",".join(dict.fromkeys(filter(None, given)))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def _short_name(module: str) -> str:

@@ -54,7 +54,11 @@ class Stack:
         return (*self._kafka, self._s3, self._postgres)
 
     def environment(self) -> dict[str, str]:
-        """The settings that lead to these servers, and the ports, so that other commands find them again."""
+        """The settings that lead to these servers, and the ports, so that other commands find them again.
+
+        Among them are those that could lead elsewhere: `up` must not touch the cluster that a user's
+        KAFKA_CONFIG_FILE names.
+        """
         ports = {
             variable(LocalSettings, field): str(getattr(self._settings, field))
             for field in ("kafka_port", "s3_port", "postgres_port")
@@ -62,6 +66,9 @@ class Stack:
         return {
             **ports,
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(node.address for node in self._kafka),
+            "KAFKA_CONFIG_FILE": "",
+            "TOPIC_REPLICATION_FACTOR": "1",
+            "TOPIC_MIN_INSYNC_REPLICAS": "1",
             "S3_ENDPOINT_URL": self._s3.address,
             "S3_ACCESS_KEY_ID": self._credentials.s3_access_key_id,
             "S3_SECRET_ACCESS_KEY": self._credentials.s3_secret_access_key,
@@ -93,23 +100,20 @@ class Stack:
                 self._launch(processes)
 
     def down(self) -> list[str]:
-        """Stops everything that this stack started; returns the names of what was running.
-
-        The application first, so that it finishes what it began and commits it; then Kafka, then what
-        Kafka's clients depend on.
-        """
+        """Stops everything that this stack started; returns the names of what was running."""
         if not self.folder.exists:
             return []
         with self.folder.locked():
-            groups = (self._recorded_application(), self._kafka, (self._s3,), (self._postgres,))
-            return [name for group in groups for name in self._halt(group)]
+            # A `reset` may have been what we waited for.
+            return self._halt_all() if self.folder.exists else []
 
     def reset(self) -> None:
         """Stops everything and deletes all data, logs and secrets."""
         if not self.folder.exists:
             return
-        self.down()
+        # Under one lock: another command's `up` in between would lose its data while it runs.
         with self.folder.locked():
+            self._halt_all()
             for server in self.servers:
                 server.erase()
             self.folder.erase()
@@ -141,6 +145,14 @@ class Stack:
             except KeyboardInterrupt:
                 cancelled.set()
                 raise
+
+    def _halt_all(self) -> list[str]:
+        """Stops the application first, so that it finishes what it began and commits it.
+
+        Then Kafka, then what Kafka's clients depend on.
+        """
+        groups = (self._recorded_application(), self._kafka, (self._s3,), (self._postgres,))
+        return [name for group in groups for name in self._halt(group)]
 
     def _halt(self, components: Sequence[Component]) -> Iterable[str]:
         if not components:

@@ -1,10 +1,11 @@
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from infra.lifecycle import READY_FILE
-from infra.local.application import application
+from infra.local.application import Application, application
 from infra.local.state import StackFolder
 from infra.settings import AnalyzerSettings
 from schemas.errors import AnalysisError, ErrorCode
@@ -56,8 +57,8 @@ def test_the_code_of_the_current_folder_is_not_taken_for_ours(
     (tmp_path / "schemas" / "__init__.py").write_text("raise SystemExit('not ours')")
     (tmp_path / "mine.py").write_text("class Mine: pass")
     monkeypatch.chdir(tmp_path)
-    analyzer, _ = application(StackFolder(tmp_path), {}, ["mine:Mine"], SETTINGS)
-    command = analyzer.command()
+    arguments = ("modules", "check", "mine:Mine")
+    command = Application("check", StackFolder(tmp_path), 1, arguments, os.environ).command()
     done = subprocess.run(
         command.argv,
         env=command.env,
@@ -68,8 +69,7 @@ def test_the_code_of_the_current_folder_is_not_taken_for_ours(
         check=False,
     )
     # What was named from there was found there.
-    assert "mine:Mine" in done.stderr
-    assert "lacks the methods load, preprocess, infer" in done.stderr
+    assert "Mine lacks the methods load, preprocess, infer" in done.stdout + done.stderr
 
 
 def test_ready_when_the_process_says_so_and_not_by_an_old_word(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 
 import msgspec
 
+from infra.settings import local_dir
+from schemas.errors import AnalysisError, ErrorCode
+
 LOCK_FILE = Path(__file__).with_name("kafka-jars.json")
 ROOTS = ("org.apache.kafka:kafka_2.13:4.4.0", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5!")
 """What is resolved; `!` keeps the second from managing, and lowering, the versions of the first's jars."""
@@ -54,9 +57,14 @@ def read_lock(path: Path = LOCK_FILE) -> JarLock:
 
 
 def cache_folder() -> Path:
-    """Where jars are kept for every checkout of this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "analysis" / "jars"
+    """Where jars are kept for every checkout of this user; the stack's folder for a user without a home."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        base = named if named.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:  # HOME is not set, and the user has no account
+        return local_dir() / "jars"
+    folder = base / "analysis" / "jars"
+    return folder if _usable(folder) else local_dir() / "jars"
 
 
 def install(
@@ -74,9 +82,19 @@ def install(
     Raises:
         DownloadFailed: a jar could not be had.
         ChecksumMismatch: what was downloaded is not what the lock names.
+        AnalysisError: the folder cannot be made or written to.
     """
     target = folder or cache_folder()
-    jars = (lock or read_lock()).jars
+    try:
+        return _install(target, (lock or read_lock()).jars, repositories)
+    except OSError as error:
+        raise AnalysisError(
+            ErrorCode.STACK_DOWNLOAD_FAILED,
+            f"cannot keep Kafka's jars in {target} ({error}); XDG_CACHE_HOME names another cache",
+        ) from None
+
+
+def _install(target: Path, jars: Sequence[Jar], repositories: Sequence[str]) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda jar: sha256(target / jar.filename), jars))
@@ -87,6 +105,16 @@ def install(
 
         download(missing, target, repositories)
     return sorted(target / jar.filename for jar in jars)
+
+
+def _usable(folder: Path) -> bool:
+    """Whether we can write there, or need not: a cache that is read-only may be complete."""
+    try:
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+        complete = place == folder and all((folder / jar.filename).exists() for jar in read_lock().jars)
+    except OSError:
+        return False
+    return complete or (place.is_dir() and os.access(place, os.W_OK | os.X_OK))
 
 
 def sha256(path: Path) -> str | None:

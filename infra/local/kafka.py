@@ -178,7 +178,8 @@ class Kafka(Component):
             f"-Djava.io.tmpdir={self._temporary}",
             f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}",
         )
-        classpath = ":".join(str(jars.cache_folder() / jar.filename) for jar in jars.read_lock().jars)
+        folder = jars.cache_folder()
+        classpath = ":".join(str(folder / jar.filename) for jar in jars.read_lock().jars)
         return Command(
             argv=(str(JAVA), *options, "-cp", classpath, *arguments),
             env=minimal_environment(),

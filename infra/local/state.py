@@ -10,6 +10,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -46,7 +47,7 @@ class StackFolder:
         return self._credentials.exists()
 
     def create(self) -> None:
-        """Makes the folder.
+        """Makes the folder, and the secrets where there are none yet.
 
         Raises:
             SettingError: the folder holds somebody else's files under the names this one uses.
@@ -59,6 +60,8 @@ class StackFolder:
             )
         # Others may pass through: PostgreSQL refuses root, and its user has to reach its data.
         self.root.mkdir(parents=True, exist_ok=True)
+        # Before anything else, since by this file a folder that was begun is known as this stack's.
+        self.credentials()
         for folder in (self.run, self.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -95,11 +98,19 @@ class StackFolder:
         self.ready_file(name).unlink(missing_ok=True)
 
     def credentials(self) -> Credentials:
-        """The stack's secrets, generated where there are none yet."""
+        """The stack's secrets, generated where there are none yet.
+
+        Raises:
+            SettingError: they cannot be read: another user's, say.
+        """
         try:
             return msgspec.json.decode(self._credentials.read_bytes(), type=Credentials)
         except FileNotFoundError:
             made = _generate()
+        except OSError as error:
+            raise _refusal(self._credentials, error) from None
+        except msgspec.DecodeError as error:
+            raise SettingError(f"LOCAL_DIR: {self._credentials} holds no credentials: {error}") from None
         write_private(self._credentials, msgspec.json.format(msgspec.json.encode(made)))
         return made
 
@@ -127,12 +138,20 @@ class StackFolder:
         """Lets one command at a time change the stack; another waits for it.
 
         Raises:
+            SettingError: the folder is not ours to write to.
             AnalysisError: the other command did not end in three minutes.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("a") as lock:
+        with self._open_lock() as lock:
             _wait_for(lock.fileno(), self.root)
             yield
+
+    def _open_lock(self) -> IO[str]:
+        file = self.root / "lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            return file.open("a")
+        except OSError as error:
+            raise _refusal(file, error) from None
 
     @property
     def _credentials(self) -> Path:
@@ -146,6 +165,8 @@ def write_private(path: Path, content: bytes) -> None:
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
@@ -154,6 +175,14 @@ def kafka_uuid() -> str:
     while (text := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text
+
+
+def _refusal(file: Path, error: OSError) -> SettingError:
+    owner = ""
+    with contextlib.suppress(OSError):
+        nearest = next(place for place in (file, *file.parents) if place.exists())
+        owner = f", {nearest} belongs to user {nearest.stat().st_uid}"
+    return SettingError(f"LOCAL_DIR: cannot open {file}: {error.strerror}{owner}")
 
 
 def _generate() -> Credentials:

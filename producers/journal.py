@@ -7,9 +7,11 @@ topic no longer keeps it.
 Lines are appended with one write each: a killed process leaves at most its last line torn.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from producers.sources import ImageSource
 from schemas.messages import ImageReference
 
 _MODE = 0o600
+_CLOSED = -1
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun"):
@@ -60,7 +63,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.begun: Begun | None = None
-        self._file = -1
+        self._file = _CLOSED
+        self._lock = threading.Lock()
         self._by_identity: dict[str, Sending] = {}
         self._sent: set[str] = set()
 
@@ -116,11 +120,17 @@ class Journal:
         """Lets go of the file; a completed upload leaves none."""
         if completed:
             self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        # The number of a closed file is given to the next one that is opened: nothing may be written there.
+        with self._lock:
+            os.close(self._file)
+            self._file = _CLOSED
 
     def _append(self, line: Line) -> None:
-        os.write(self._file, msgspec.json.encode(line) + b"\n")
-        self._apply(line)
+        text = msgspec.json.encode(line) + b"\n"
+        with self._lock:
+            if os.write(self._file, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            self._apply(line)
 
     def _read(self, line: bytes) -> None:
         try:
@@ -155,5 +165,5 @@ def journal_path(arguments: Sequence[Any], environ: dict[str, str] | None = None
     """The journal of a command: below XDG_STATE_HOME, named after a hash of what the command sends."""
     given = dict(os.environ) if environ is None else environ
     state = Path(given.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    name = hashlib.sha256(msgspec.json.encode(arguments)).hexdigest()[:32]
+    name = hashlib.sha256(ascii(arguments).encode()).hexdigest()[:32]
     return state / "analysis" / "uploads" / f"{name}.jsonl"

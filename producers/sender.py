@@ -86,7 +86,7 @@ class Sender:
         submission = self._client.submit(
             image,
             modules=self._modules,
-            attributes={"file": source.name.encode(errors="replace").decode()},
+            attributes={"file": source.name},
             request_id=request_id,
         )
         report = partial(self._acknowledged, source, image, request_id)

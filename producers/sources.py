@@ -21,7 +21,8 @@ IMAGE_PATTERNS = tuple(
 class ImageSource(msgspec.Struct, frozen=True):
     """One image to send: a file, or an object that is in the store already.
 
-    `name` is as the user wrote it; `identity` is the same from whatever folder the command runs.
+    `name` is as the user wrote it; `identity` is the same from whatever folder the command runs. Both are
+    valid text, whatever bytes the file's name is made of.
     """
 
     name: str
@@ -31,7 +32,7 @@ class ImageSource(msgspec.Struct, frozen=True):
     def identity(self) -> str:
         """The file's absolute path, or the object's address."""
         if isinstance(self.origin, Path):
-            return str(self.origin.absolute())
+            return as_text(str(self.origin.absolute()))
         return f"s3://{self.origin.bucket}/{self.origin.key}"
 
     def fingerprint(self) -> str:
@@ -84,14 +85,21 @@ def read_reference(text: str) -> ImageReference | None:
     """The object that `s3://bucket/key` names; None for other text, which is a file's path.
 
     Raises:
-        InvalidArgument: the bucket or the key is missing.
+        InvalidArgument: the bucket or the key is missing, or is not UTF-8.
     """
     if not is_uri(text):
         return None
     reference = parse_uri(text)
     if not reference.bucket or not reference.key:
         raise InvalidArgument(f"{text!r} does not name a bucket and a key")
+    if as_text(text) != text:
+        raise InvalidArgument(f"{text!r} is not UTF-8, as keys are")
     return reference
+
+
+def as_text(name: str) -> str:
+    """A file's name or a message with one, as text: bytes that are no UTF-8 become \\xNN."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _expand_one(argument: str, selection: Selection) -> Iterator[ImageSource]:
@@ -103,7 +111,7 @@ def _expand_one(argument: str, selection: Selection) -> Iterator[ImageSource]:
     if path.is_dir():
         yield from _walk(path, selection)
     elif path.exists():
-        yield ImageSource(argument, path)
+        yield ImageSource(as_text(argument), path)
     else:
         raise InputNotFound(argument, "no such file or folder")
 
@@ -114,7 +122,7 @@ def _walk(folder: Path, selection: Selection) -> Iterator[ImageSource]:
         for name in sorted(files):
             path = Path(parent, name)
             if selection.takes(path.relative_to(folder)):
-                yield ImageSource(str(path), path)
+                yield ImageSource(as_text(str(path)), path)
 
 
 def _unreadable(error: OSError) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import mimetypes
 import re
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,10 @@ _EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
 _REFRESH_AFTER = timedelta(days=1)
 _DENIED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 _CHANGED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+_MET_BY_ALL = {403, 404, 408, 429}
+"""Statuses that tell nothing about one file, unlike the other 4xx: a file may be too large, say."""
+_NOT_TOLD = {400, 403, 404}
+"""Answers to HEAD, which have no body: 403 is also a missing key, to who may not list the bucket."""
 
 
 class ImageStore:
@@ -42,22 +47,28 @@ class ImageStore:
         """Uploads a file unless its content is there already.
 
         Raises:
-            InputNotFound: the file cannot be read.
+            InputNotFound: the file cannot be read, or the store refuses this one.
             S3Unavailable: the store does not answer.
             BucketNotFound: the uploads bucket does not exist.
             UploadDenied: the store refuses the credentials.
         """
         try:
+            # Opening a pipe waits for somebody to write into it.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise InputNotFound(path, "not a regular file")
             with path.open("rb") as file:
                 return self._put(file, _extension(path))
         except OSError as error:
             raise InputNotFound(path, error.strerror or str(error)) from None
-        except ClientError:
-            raise InputNotFound(path, "the file changed while it was uploaded") from None
+        except ClientError as error:
+            raise InputNotFound(path, _refusal(error)) from None
 
     def put_bytes(self, data: bytes) -> ImageReference:
         """Uploads an image that is in memory, unless its content is there already; raises as `put_file`."""
-        return self._put(io.BytesIO(data), "")
+        try:
+            return self._put(io.BytesIO(data), "")
+        except ClientError as error:
+            raise InputNotFound("the image", _refusal(error)) from None
 
     def _put(self, file: io.BufferedReader | io.BytesIO, extension: str) -> ImageReference:
         digest = hashlib.file_digest(file, "sha256")
@@ -80,7 +91,7 @@ class ImageStore:
         try:
             found = self._client.head_object(Bucket=reference.bucket, Key=reference.key)
         except ClientError as error:
-            if _status(error) == 404:
+            if _status(error) in _NOT_TOLD:
                 return False
             raise
         # Uploads expire: an old object could vanish before it is analyzed, so it is written anew.
@@ -103,15 +114,21 @@ def _store_errors(settings: S3Settings) -> Iterator[None]:
         yield
     except ClientError as error:
         code, reason = error.response["Error"].get("Code", ""), str(error)
-        if code in _CHANGED:
-            raise
         if code == "NoSuchBucket":
             raise BucketNotFound(settings.uploads_bucket) from None
         if code in _DENIED or _status(error) == 403:
             raise UploadDenied(settings, reason) from None
+        if 400 <= _status(error) < 500 and _status(error) not in _MET_BY_ALL:
+            raise
         raise S3Unavailable(settings, reason) from None
     except BotoCoreError as error:
         raise S3Unavailable(settings, str(error)) from None
+
+
+def _refusal(error: ClientError) -> str:
+    if error.response["Error"].get("Code") in _CHANGED:
+        return "the file changed while it was uploaded"
+    return f"the object store refuses it: {error}"
 
 
 def _status(error: ClientError) -> int:

@@ -13,7 +13,7 @@ from producers.client import AnalysisClient
 from producers.journal import Journal
 from producers.output import UploadRecord, UploadStatus
 from producers.sender import Dispatch, Sender, begin
-from producers.sources import ImageSource
+from producers.sources import ImageSource, as_text
 from schemas.errors import AnalysisError, ErrorCode
 from schemas.messages import Failure
 
@@ -187,7 +187,7 @@ class Upload:
         if not isinstance(error, AnalysisError) or error.code in _OUTAGES:
             raise error
         self._tally.not_sent += 1
-        self._report(_record(dispatch, "not_sent", Failure(error.code, error.message)))
+        self._report(_record(dispatch, "not_sent", Failure(error.code, as_text(error.message))))
 
     def _take_answer(self, answer: Answer) -> None:
         awaited = self._awaited.get(answer.request_id)

@@ -103,7 +103,7 @@ def test_a_pipe_is_refused_and_not_waited_for(s3: S3Settings, tmp_path: Path) ->
 
 
 class GuardedStore(BaseHTTPRequestHandler):
-    """A store that hides what is missing, as Amazon's does from who may not list, and limits what it takes."""
+    """Hides what is missing, as Amazon's store does from who may not list, and takes no large files."""
 
     protocol_version = "HTTP/1.1"
     max_bytes = 10

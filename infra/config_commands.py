@@ -1,7 +1,6 @@
 """`analysis config`: every setting with its value and origin, and `docs/settings.md` made from the code."""
 
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -20,6 +19,7 @@ from infra.settings import (
     project_dir,
     variable,
 )
+from infra.terminal import table_console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -146,15 +146,13 @@ def _text(value: object) -> str:
 
 
 def _print(rows: Sequence[SettingRow]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("setting", "value", "origin", "meaning", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(Text, (row.name, row.value, row.origin, row.description)))
-    # Piped output is read by programs, which want a row on one line.
-    Console(width=None if sys.stdout.isatty() else 300).print(table)
+    table_console().print(table)
 
 
 if __name__ == "__main__":

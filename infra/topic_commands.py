@@ -1,7 +1,5 @@
 """`analysis topics`: create the topics, and show what about them breaks the promises."""
 
-import logging
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -9,6 +7,7 @@ import typer
 
 from infra.exit_codes import ExitCode
 from infra.settings import KafkaSettings, TopicSettings, load
+from infra.terminal import quiet_client, table_console
 
 if TYPE_CHECKING:
     from infra.topics import Finding, TopicState
@@ -43,7 +42,7 @@ def create_command(
     """
     from infra import topics
 
-    _quiet_client()
+    quiet_client()
     kafka, settings = load(KafkaSettings), load(TopicSettings)
     given = {
         "partitions": partitions,
@@ -68,7 +67,7 @@ def describe_command(json: Json = False) -> None:
     """
     from infra import topics
 
-    _quiet_client()
+    quiet_client()
     states = topics.describe(load(KafkaSettings))
     found = topics.findings(states)
     if json:
@@ -80,7 +79,6 @@ def describe_command(json: Json = False) -> None:
 
 
 def _print(states: "list[TopicState]", found: "list[Finding]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -88,15 +86,9 @@ def _print(states: "list[TopicState]", found: "list[Finding]") -> None:
     for state in states:
         cells = [state.config.get(name, "") for name in _SHOWN]
         table.add_row(state.name, str(state.partitions), str(state.replication_factor), *cells)
-    # Piped output is read by programs, which want a row on one line.
-    console = Console(width=None if sys.stdout.isatty() else 300)
+    console = table_console()
     console.print(table)
     for finding in found:
         style = "bold red" if finding.level == "problem" else "yellow"
         line = Text.assemble((finding.level, style), f": {finding.topic}: {finding.message}")
         console.print(line, soft_wrap=True)
-
-
-def _quiet_client() -> None:
-    """A command says itself what is wrong: the client's own lines about each try would hide it."""
-    logging.getLogger("infra.kafka").setLevel(logging.CRITICAL)

@@ -24,11 +24,13 @@ from infra.kafka import (
     MAX_RECORD_BYTES,
     KafkaUnavailable,
     TopicNotFound,
+    is_transient,
     make_admin,
     require_broker,
     require_topics,
 )
 from infra.settings import KafkaSettings, TopicSettings
+from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,17 @@ class Finding(msgspec.Struct, frozen=True):
     topic: str
     level: Literal["problem", "note"]
     message: str
+
+
+class TopicRefused(AnalysisError):
+    """The brokers do not create a topic as the settings describe it."""
+
+    def __init__(self, spec: TopicSpec, reason: str) -> None:
+        super().__init__(
+            ErrorCode.TOPIC_MISMATCH,
+            f"the brokers refuse to create the topic {spec.name} with TOPIC_PARTITIONS={spec.partitions} "
+            f"and TOPIC_REPLICATION_FACTOR={spec.replication_factor}: {reason}",
+        )
 
 
 def specs(kafka: KafkaSettings, topics: TopicSettings) -> tuple[TopicSpec, ...]:
@@ -119,13 +132,13 @@ def create(kafka: KafkaSettings, topics: TopicSettings) -> list[str]:
 
     Raises:
         KafkaUnavailable: no broker answers.
-        KafkaException: the broker refuses, for want of brokers or rights.
+        TopicRefused: the brokers refuse, for want of brokers or rights.
     """
     admin = make_admin(kafka)
     wanted = specs(kafka, topics)
     existing = _existing(admin, kafka)
     missing = [spec for spec in wanted if spec.name not in existing]
-    created = [spec.name for spec in missing if _create_one(admin, spec)]
+    created = [spec.name for spec in missing if _create_one(admin, kafka, spec)]
     for state, spec in zip(_describe_patiently(kafka, admin), wanted, strict=True):
         for difference in differences(state, spec):
             logger.warning("topic %s: %s; left as it is", spec.name, difference)
@@ -233,7 +246,7 @@ def _existing(admin: AdminClient, kafka: KafkaSettings) -> set[str]:
         raise KafkaUnavailable(kafka) from None
 
 
-def _create_one(admin: AdminClient, spec: TopicSpec) -> bool:
+def _create_one(admin: AdminClient, kafka: KafkaSettings, spec: TopicSpec) -> bool:
     """Whether this call created the topic; false where someone else did meanwhile."""
     topic = NewTopic(
         spec.name,
@@ -243,10 +256,15 @@ def _create_one(admin: AdminClient, spec: TopicSpec) -> bool:
     )
     try:
         admin.create_topics([topic], operation_timeout=_ANSWER_S)[spec.name].result(_ANSWER_S)
+    except TimeoutError:
+        raise KafkaUnavailable(kafka) from None
     except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
-        return False
+        reason = error.args[0]
+        if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        if is_transient(reason):
+            raise KafkaUnavailable(kafka) from None
+        raise TopicRefused(spec, reason.str()) from None
     return True
 
 

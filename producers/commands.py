@@ -1,5 +1,6 @@
 """`analysis upload` and `analysis results`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,8 +78,9 @@ def results(
     json: Annotated[bool, typer.Option("--json", help=_JSON)] = False,
 ) -> None:
     """Print results from the results topic."""
+    from infra.terminal import quiet_client
     from producers.client import AnalysisClient
-    from producers.output import Printer, quiet_client
+    from producers.output import Printer
     from producers.starts import parse_start
 
     quiet_client()
@@ -108,8 +110,8 @@ def _upload(
     restart: bool,
     quiet: bool,
 ) -> "Tally":
+    from infra.terminal import quiet_client
     from producers.client import AnalysisClient
-    from producers.output import quiet_client
 
     quiet_client()
     client = AnalysisClient(connections=options.concurrency)
@@ -119,8 +121,11 @@ def _upload(
         tally = _run(client, journal, sources, options, json=json, quiet=quiet)
         completed = tally.completed
     finally:
-        journal.close(completed=completed)
-        client.close(timeout_s=1)
+        # In this order: until the client is closed, late acknowledgements are noted.
+        try:
+            client.close(timeout_s=1)
+        finally:
+            journal.close(completed=completed)
     return tally
 
 
@@ -184,8 +189,8 @@ def _open_journal(
 def _read_names(arguments: Sequence[str]) -> list[str]:
     names: list[str] = []
     for argument in arguments:
-        names += (line.rstrip("\r\n") for line in sys.stdin) if argument == "-" else (argument,)
-    return [name for name in names if name]
+        names += map(os.fsdecode, sys.stdin.buffer) if argument == "-" else (argument,)
+    return [name for name in (name.rstrip("\r\n") for name in names) if name]
 
 
 def _print_plan(sources: "Sequence[ImageSource]", *, json: bool) -> None:
@@ -199,6 +204,4 @@ def _print_plan(sources: "Sequence[ImageSource]", *, json: bool) -> None:
 
 def _leave_closed_pipe() -> None:
     """Whoever read our output has seen enough: nothing more can be written, not even at exit."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,13 +1,12 @@
 """How results and uploads are printed: a line a person reads, or a JSON object a line."""
 
-import logging
 import sys
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import msgspec
 
-from schemas.messages import Detection, Failure, Result
+from schemas.messages import Detection, Failure, Label, Result
 
 UploadStatus = Literal[
     "would_send", "sent", "already_sent", "not_sent", "ok", "failed", "refused", "unanswered"
@@ -55,21 +54,21 @@ def describe_detections(detections: tuple[Detection, ...]) -> str:
         return "nothing found"
     scores: dict[str, list[float]] = {}
     for detection in detections:
-        best = max(detection.labels, key=lambda label: label.score, default=None)
+        best = best_label(detection)
         scores.setdefault("no label" if best is None else best.label, []).append(best.score if best else 0.0)
     shown = [_label(name, found) for name, found in list(scores.items())[:_SHOWN_LABELS]]
     more = len(scores) - len(shown)
     return ", ".join(shown) + (f" and {more} other labels" if more else "")
 
 
+def best_label(detection: Detection) -> Label | None:
+    """The label with the highest score, the first of equals; None where there is none."""
+    return max(detection.labels, key=lambda label: label.score, default=None)
+
+
 def printable(text: str) -> str:
     """Text from outside, without what a terminal would obey."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def quiet_client() -> None:
-    """A command says itself what is wrong: the Kafka client's lines about each try would hide it."""
-    logging.getLogger("infra.kafka").setLevel(logging.CRITICAL)
 
 
 def _answer(result: Result) -> str:

@@ -29,8 +29,10 @@ CROSS JOIN LATERAL (
     '[]'
   ) AS detections
   FROM detections
-  WHERE (request_timestamp, source_topic_id, source_partition, source_offset, source_index, module)
-      = (r.request_timestamp, r.source_topic_id, r.source_partition, r.source_offset, r.source_index, r.module)
+  WHERE (request_timestamp, source_topic_id, source_partition, source_offset, source_index, module,
+         module_version)
+      = (r.request_timestamp, r.source_topic_id, r.source_partition, r.source_offset, r.source_index, r.module,
+         r.module_version)
 ) AS d
 WHERE r.request_id = ANY(%(request_ids)s)
-ORDER BY array_position(%(request_ids)s, r.request_id), r.module
+ORDER BY array_position(%(request_ids)s, r.request_id), r.module, r.module_version

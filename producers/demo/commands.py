@@ -27,9 +27,9 @@ def demo(
     a failure.
     """
     from infra.settings import local_dir
+    from infra.terminal import quiet_client
     from producers.demo.report import print_table, save_pictures
     from producers.demo.samples import make_samples
-    from producers.output import quiet_client
 
     quiet_client()
     folder = out or local_dir() / "demo"

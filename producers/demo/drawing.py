@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from producers.output import best_label
 from schemas.messages import Box, Detection
 
 LEAST_SIDE_PX = 480
@@ -34,8 +35,7 @@ def annotate(image: Image.Image, detections: Sequence[Detection]) -> Image.Image
     # All boxes, then all labels: no line crosses a text. The surest come last and cover the others.
     ordered = sorted(detections, key=_best_score)
     for detection in ordered:
-        colour = label_colour(_best_label(detection))
-        draw.rectangle(_corners(detection.box, factor, size), outline=colour, width=line_px)
+        draw.rectangle(_corners(detection.box, factor, size), outline=_colour(detection), width=line_px)
     for detection in ordered:
         _draw_label(draw, detection, _corners(detection.box, factor, size), font)
     return picture
@@ -43,7 +43,8 @@ def annotate(image: Image.Image, detections: Sequence[Detection]) -> Image.Image
 
 def label_text(detection: Detection) -> str:
     """The best label and its score."""
-    return f"{_best_label(detection)} {_best_score(detection):.2f}" if detection.labels else "?"
+    best = best_label(detection)
+    return "?" if best is None else f"{best.label} {best.score:.2f}"
 
 
 def label_colour(label: str) -> tuple[int, int, int]:
@@ -67,7 +68,7 @@ def _draw_label(
     picture_width, picture_height = draw.im.size
     x = max(0.0, min(corners[0], picture_width - width))
     y = corners[1] - height if corners[1] >= height else min(corners[1], picture_height - height)
-    draw.rectangle((x, y, x + width, y + height), fill=label_colour(_best_label(detection)))
+    draw.rectangle((x, y, x + width, y + height), fill=_colour(detection))
     draw.text((x + padding - left, y + padding - top), text, fill=(255, 255, 255), font=font)
 
 
@@ -81,9 +82,10 @@ def _corners(box: Box, factor: int, size: tuple[int, int]) -> tuple[float, float
 
 
 def _best_score(detection: Detection) -> float:
-    return max((label.score for label in detection.labels), default=0.0)
+    best = best_label(detection)
+    return 0.0 if best is None else best.score
 
 
-def _best_label(detection: Detection) -> str:
-    best = max(detection.labels, key=lambda label: label.score, default=None)
-    return "" if best is None else best.label
+def _colour(detection: Detection) -> tuple[int, int, int]:
+    best = best_label(detection)
+    return label_colour("" if best is None else best.label)

@@ -1,6 +1,5 @@
 """What PostgreSQL holds about the demo's requests: rows, a table, and annotated pictures."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from psycopg2.extras import RealDictCursor
 
 from infra.postgres import Connection
 from infra.sql import statements
+from infra.terminal import table_console
 from producers.demo.drawing import annotate
 from producers.demo.samples import Sample
 from producers.output import describe_detections, printable
@@ -18,7 +18,6 @@ from schemas.messages import Detection, Status
 
 _POLL_S = 0.25
 _STAGES = ("queued", "fetch", "decode", "infer", "total")
-_PIPED_WIDTH = 160
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
@@ -62,7 +61,6 @@ def wait_for_answers(
 
 def print_table(samples: Mapping[str, Sample], answers: Sequence[StoredAnswer]) -> None:
     """Prints each answer, and each request that has none."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -80,7 +78,7 @@ def print_table(samples: Mapping[str, Sample], answers: Sequence[StoredAnswer]) 
     for request_id, sample in samples.items():
         if request_id not in answered:
             table.add_row(sample.name, sample.about, "", Text("no row", "bold red"))
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    table_console().print(table)
 
 
 def save_pictures(samples: Mapping[str, Sample], answers: Sequence[StoredAnswer], folder: Path) -> list[Path]:

@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from producers.errors import InvalidArgument
 
 _QUALITY = 92
-_FACE_PX = 25
-"""Side of the portraits in scikit-image's excerpt of Labeled Faces in the Wild; its first 100 are faces."""
 _PORTRAITS = 12
+"""Taken from scikit-image's excerpt of Labeled Faces in the Wild, of which the first 100 are faces."""
 _COLUMNS = 4
 _ENLARGED_PX = 150
 _TURNED_LEFT = 8

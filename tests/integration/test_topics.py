@@ -100,6 +100,15 @@ def test_missing_topic_and_missing_broker_are_named(kafka: KafkaSettings) -> Non
         topics.create(nowhere, TopicSettings())
 
 
+def test_a_topic_that_the_brokers_refuse_is_named_with_its_settings(kafka: KafkaSettings) -> None:
+    refused = analysis(kafka, "topics", "create", "--replication-factor", "3")
+    assert refused.returncode == ExitCode.UNAVAILABLE
+    assert refused.stderr.startswith("error [topic_mismatch]")
+    assert f"{kafka.images_topic} with " in refused.stderr
+    assert "TOPIC_REPLICATION_FACTOR=3" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_commands(kafka: KafkaSettings) -> None:
     missing = analysis(kafka, "topics", "describe")
     assert missing.returncode == ExitCode.UNAVAILABLE

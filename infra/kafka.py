@@ -94,6 +94,8 @@ class TopicNotFound(AnalysisError):
 def client_config(settings: KafkaSettings) -> Config:
     """What every client shares: addresses, recovery from outages, then the user's own properties.
 
+    The user's properties win over our defaults, but never over what the promises rest on.
+
     Raises:
         SettingError: KAFKA_CONFIG_FILE cannot be read or has a line that is not `name=value`.
     """
@@ -113,24 +115,24 @@ def consumer_config(settings: KafkaSettings, group_id: str) -> Config:
     sending offsets and committing them has produced duplicates.
     """
     return {
+        "auto.offset.reset": "earliest",
+        "max.poll.interval.ms": 120_000,
+        **_group_protocol(settings),
         **client_config(settings),
         "group.id": group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
-        "auto.offset.reset": "earliest",
-        "max.poll.interval.ms": 120_000,
-        **_group_protocol(settings),
     }
 
 
 def producer_config(settings: KafkaSettings) -> Config:
     """An idempotent producer: each record once, in order, on every in-sync replica."""
     return {
-        **client_config(settings),
-        "enable.idempotence": True,
         "compression.type": "lz4",
         "linger.ms": 5,
+        **client_config(settings),
+        "enable.idempotence": True,
     }
 
 
@@ -170,10 +172,14 @@ def leave_group(consumer: Consumer) -> None:
     close() alone does not wait until the broker is told: with several members ending at once on busy cores
     none of the messages was sent, and their partitions stood still for the whole session time-out.
     """
-    consumer.unsubscribe()
-    told_by = time.monotonic() + LEAVE_S
-    while time.monotonic() < told_by:
-        consumer.poll(LEAVE_S / 10)
+    try:
+        consumer.unsubscribe()
+        told_by = time.monotonic() + LEAVE_S
+        while time.monotonic() < told_by:
+            consumer.poll(LEAVE_S / 10)
+    except KafkaException as error:
+        # After a fatal error there is no membership left to end.
+        logger.warning("leaving the group: %s", error)
     consumer.close()
 
 

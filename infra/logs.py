@@ -1,25 +1,27 @@
 """Log lines: readable on a terminal, JSON otherwise."""
 
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 
 import msgspec
 
+from infra.settings import LogSettings, load
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def configure(level: str | None = None) -> None:
-    """Sends every log line of this process to stderr.
+def configure() -> None:
+    """Sends every log line of this process to stderr, as LOG_LEVEL and LOG_FORMAT say.
 
-    Args:
-        level: a level's name; LOG_LEVEL, or INFO, where none is given.
+    Raises:
+        SettingError: one of them has no such value.
     """
+    settings = load(LogSettings)
     handler = logging.StreamHandler(sys.stderr)
-    on_terminal = sys.stderr.isatty() or os.environ.get("LOG_FORMAT") == "text"
-    handler.setFormatter(TextFormatter() if on_terminal else JsonFormatter())
-    logging.basicConfig(handlers=[handler], level=level or os.environ.get("LOG_LEVEL", "INFO"), force=True)
+    as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=settings.level, force=True)
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

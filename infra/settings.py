@@ -197,6 +197,21 @@ class SinkSettings(Settings, frozen=True, kw_only=True):
     ] = 7
 
 
+class LogSettings(Settings, frozen=True, kw_only=True):
+    """Log lines, on standard error."""
+
+    prefix: ClassVar[str] = "LOG_"
+
+    level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Meta(description="The least severe lines that are written."),
+    ] = "INFO"
+    format: Annotated[
+        Literal["auto", "text", "json"],
+        Meta(description="`text` for people, `json` for machines; `auto` is text on a terminal."),
+    ] = "auto"
+
+
 class LocalSettings(Settings, frozen=True, kw_only=True):
     """The local stack: where its data lies, and its ports on 127.0.0.1."""
 
@@ -222,6 +237,7 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     ModuleSettings,
     AnalyzerSettings,
     SinkSettings,
+    LogSettings,
     LocalSettings,
 )
 

@@ -1,6 +1,5 @@
 """Failures of finding, checking and loading modules."""
 
-
 from schemas.errors import AnalysisError, ErrorCode
 
 

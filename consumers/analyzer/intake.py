@@ -22,7 +22,7 @@ class Intake:
     def __init__(self, module: str, topic_id: str, allowed_buckets: Collection[str]) -> None:
         self.skipped: Counter[str] = Counter()
         self._module = module
-        self._topic_id = topic_id
+        self.topic_id = topic_id
         self._allowed_buckets = frozenset(allowed_buckets)
 
     def read(self, message: Message, window: PartitionWindow) -> Record:
@@ -57,7 +57,7 @@ class Intake:
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        return RecordPosition(self._topic_id, topic, partition, offset, record_time(message))
+        return RecordPosition(self.topic_id, topic, partition, offset, record_time(message))
 
     def _task(self, item: IntakeItem, position: RecordPosition, window: PartitionWindow) -> Task:
         task = Task(

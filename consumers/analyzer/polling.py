@@ -10,8 +10,9 @@ from consumers.analyzer.intake import Intake
 from consumers.analyzer.pipeline import Pipeline
 from consumers.analyzer.publishing import Publisher, next_offsets
 from consumers.analyzer.window import PartitionKey, PartitionWindow, Record, Window
-from infra.kafka import leave_group
-from infra.settings import AnalyzerSettings
+from infra.kafka import KafkaUnavailable, leave_group, require_topics
+from infra.settings import AnalyzerSettings, KafkaSettings
+from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,10 @@ COMMITTED_TIMEOUT_S = 20.0
 FAILED_PUBLISH_PAUSE_S = 0.3
 REPORT_INTERVAL_S = 60.0
 IDLE_READY_S = 10.0
+
+
+class TopicReplaced(AnalysisError):
+    """The images topic is another one than at the worker's start; a new worker begins with it."""
 
 
 class Poller:
@@ -33,20 +38,21 @@ class Poller:
     def __init__(
         self,
         consumer: Consumer,
-        topic: str,
+        kafka: KafkaSettings,
         intake: Intake,
         pipeline: Pipeline,
         publisher: Publisher,
         settings: AnalyzerSettings,
     ) -> None:
         self._consumer = consumer
-        self._topic = topic
+        self._kafka = kafka
         self._intake = intake
         self._pipeline = pipeline
         self._publisher = publisher
         self._settings = settings
         self._window = Window()
         self._assigned = False
+        self._topic_checked = True
         self._subscribed_at = float("inf")
         self._paused = False
         self._draining = False
@@ -59,7 +65,10 @@ class Poller:
     def subscribe(self) -> None:
         """Joins the group."""
         self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            [self._kafka.images_topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
         )
         self._subscribed_at = time.monotonic()
 
@@ -109,6 +118,8 @@ class Poller:
             raise self._failure
         if not self._pipeline.alive:
             raise RuntimeError("a thread of the pipeline has ended")
+        if not self._topic_checked:
+            self._check_topic()
         self._adjust_intake()
         if self._in_doubt is not None:
             self._reconcile(self._in_doubt)
@@ -116,6 +127,21 @@ class Poller:
         if time.monotonic() >= self._report_at:
             self._report_at = time.monotonic() + REPORT_INTERVAL_S
             self._log_counts()
+
+    def _check_topic(self) -> None:
+        """Makes sure that newly assigned partitions are still those of the topic that this worker began with.
+
+        A topic that was deleted and made anew counts its offsets from 0 again: under the old id its requests
+        would be taken for others that were answered long ago.
+        """
+        topic = self._kafka.images_topic
+        try:
+            found = require_topics(self._kafka, [topic])[topic]
+        except KafkaUnavailable:
+            return  # asked again in the next step
+        self._topic_checked = True
+        if found != self._intake.topic_id:
+            raise TopicReplaced(ErrorCode.TOPIC_NOT_FOUND, f"the topic {topic} was deleted and made anew")
 
     def _consume(self) -> list[Message]:
         # consume(n, t) waits until n records are there; poll returns with the first.
@@ -235,6 +261,7 @@ class Poller:
             # A pause survives revocation and reassignment, so say which of the two holds now.
             (consumer.pause if self._paused else consumer.resume)(list(partitions))
             self._assigned = True
+            self._topic_checked = not partitions
             logger.info("assigned: %s", _names(partitions))
         except Exception as error:
             logger.exception("assignment failed")

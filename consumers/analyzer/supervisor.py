@@ -75,7 +75,7 @@ class Supervisor:
 
     def _startup(self) -> None:
         kafka = self._kafka
-        ids = require_topics(kafka, [kafka.images_topic, kafka.results_topic, kafka.dead_letters_topic])
+        require_topics(kafka, [kafka.images_topic, kafka.results_topic, kafka.dead_letters_topic])
         partitions = partition_counts(kafka, [kafka.images_topic, kafka.results_topic])
         gpus = gpu_count(self._analyzer)
         count = worker_count(self._analyzer, partitions[kafka.images_topic], gpus)
@@ -95,7 +95,6 @@ class Supervisor:
                     index=index,
                     instance=instance,
                     device=device_of(index, gpus),
-                    images_topic_id=ids[kafka.images_topic],
                     results_partitions=partitions[kafka.results_topic],
                     analyzer=self._analyzer,
                     kafka=kafka,

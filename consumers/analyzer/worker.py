@@ -17,7 +17,7 @@ from consumers.analyzer.polling import Poller
 from consumers.analyzer.publishing import Publisher, Stopped
 from infra import logs
 from infra.exit_codes import ExitCode, exit_code
-from infra.kafka import consumer_config, make_consumer, transactional_config
+from infra.kafka import consumer_config, make_consumer, require_topics, transactional_config
 from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
 from modules.contract import Module
 from modules.loading import load_model, load_module
@@ -38,7 +38,6 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     """Names this worker's supervisor among all machines."""
     device: str
-    images_topic_id: str
     results_partitions: int
     analyzer: AnalyzerSettings
     kafka: KafkaSettings
@@ -89,8 +88,9 @@ def _serve(
     pipeline = Pipeline(module, answers, config.analyzer, config.s3, stopping)
     consumer = make_consumer(consumer_config(config.kafka, group))
     topic = config.kafka.images_topic
-    intake = Intake(module.name, config.images_topic_id, config.s3.allowed_buckets)
-    poller = Poller(consumer, topic, intake, pipeline, publisher, config.analyzer)
+    topic_id = require_topics(config.kafka, [topic])[topic]
+    intake = Intake(module.name, topic_id, config.s3.allowed_buckets)
+    poller = Poller(consumer, config.kafka, intake, pipeline, publisher, config.analyzer)
     try:
         publisher.start()
     except Stopped:

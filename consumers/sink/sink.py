@@ -168,11 +168,7 @@ class Sink:
 
     def _close(self) -> None:
         """Leaves the group first, so that others take over while the rest is closed."""
-        try:
-            leave_group(self._consumer)
-        except KafkaException:
-            # After a fatal error there is no group to leave, and that error is the one to be told.
-            self._consumer.close()
+        leave_group(self._consumer)
         self._dead_letters.close()
         self._store.close()
         self._tally.log()

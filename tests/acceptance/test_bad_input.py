@@ -49,6 +49,15 @@ REJECTED = {
     "parent-segment": (request("x", "a/../b"), ErrorCode.KEY_INVALID),
     "nul-in-key": (request("x", "a\0b"), ErrorCode.KEY_INVALID),
     "control-character-in-key": (request("x", "a\x1bb"), ErrorCode.KEY_INVALID),
+    "etag-no-header-can-hold": (
+        changed(image={**VALID["image"], "etag": "a\r\nb"}),
+        ErrorCode.MESSAGE_INVALID,
+    ),
+    "over-long-version": (
+        changed(image={**VALID["image"], "version_id": "v" * 70_000}),
+        ErrorCode.MESSAGE_INVALID,
+    ),
+    "large-attributes": (changed(attributes={"a": "x" * 900_000}), ErrorCode.MESSAGE_INVALID),
     "over-long-key": (request("x", "k" * 1025), ErrorCode.KEY_INVALID),
     "over-long-key-in-bytes": (request("x", "é" * 513), ErrorCode.KEY_INVALID),
 }

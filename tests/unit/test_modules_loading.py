@@ -135,7 +135,7 @@ def test_what_load_raises_names_the_module() -> None:
 
 
 def test_errors_survive_a_process_boundary() -> None:
-    error = pickle.loads(pickle.dumps(ModuleLoadFailed("module 'x': gone")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(ModuleLoadFailed("module 'x': gone")))
     assert (type(error), error.code, error.message) == (
         ModuleLoadFailed,
         "module_load_failed",

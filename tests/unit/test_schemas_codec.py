@@ -156,5 +156,5 @@ def test_which_modules_a_request_wants(modules: tuple[str, ...] | None, wanted: 
 
 def test_a_decode_error_crosses_process_borders() -> None:
     error = DecodeError(ErrorCode.MESSAGE_EMPTY, "the value is empty", b"raw")
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))
     assert (copy.code, copy.message, copy.raw) == (error.code, error.message, error.raw)

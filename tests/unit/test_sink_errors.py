@@ -65,7 +65,7 @@ def test_a_bug_is_neither(error: Exception) -> None:
 
 
 def test_errors_travel_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(DeadLettersUndelivered(3, "no answer yet")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(DeadLettersUndelivered(3, "no answer yet")))
     assert (error.count, error.message) == (3, DeadLettersUndelivered(3, "no answer yet").message)
 
 

@@ -13,6 +13,15 @@ class InputNotFound(AnalysisError):
         self.reason = reason
 
 
+class UploadRefused(AnalysisError):
+    """The object store refuses one file; others may pass."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(ErrorCode.UPLOAD_REFUSED, f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class InvalidArgument(AnalysisError):
     """What the caller asks for does not fit together."""
 

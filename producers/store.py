@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.s3 import S3Unavailable
 from infra.settings import S3Settings
-from producers.errors import BucketNotFound, InputNotFound, UploadDenied
+from producers.errors import BucketNotFound, InputNotFound, UploadDenied, UploadRefused
 from schemas.messages import ImageReference
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class ImageStore:
         """Uploads a file unless its content is there already.
 
         Raises:
-            InputNotFound: the file cannot be read, or the store refuses this one.
+            InputNotFound: the file cannot be read.
+            UploadRefused: the store refuses this file.
             S3Unavailable: the store does not answer.
             BucketNotFound: the uploads bucket does not exist.
             UploadDenied: the store refuses the credentials.
@@ -61,14 +62,14 @@ class ImageStore:
         except OSError as error:
             raise InputNotFound(path, error.strerror or str(error)) from None
         except ClientError as error:
-            raise InputNotFound(path, _refusal(error)) from None
+            raise UploadRefused(path, _refusal(error)) from None
 
     def put_bytes(self, data: bytes) -> ImageReference:
         """Uploads an image that is in memory, unless its content is there already; raises as `put_file`."""
         try:
             return self._put(io.BytesIO(data), "")
         except ClientError as error:
-            raise InputNotFound("the image", _refusal(error)) from None
+            raise UploadRefused("the image", _refusal(error)) from None
 
     def _put(self, file: io.BufferedReader | io.BytesIO, extension: str) -> ImageReference:
         digest = hashlib.file_digest(file, "sha256")

@@ -82,7 +82,8 @@ def _operations() -> dict[str, Any]:
         "sendDeadLetters": {
             "action": "send",
             "channel": {"$ref": "#/channels/deadLetters"},
-            "summary": "In the same transaction as the results around it.",
+            "summary": "What nobody could answer. The analyzer sends it in the transaction of the results "
+            "around it, the sink before it commits the offset that passes it.",
         },
     }
 

@@ -38,7 +38,7 @@ SECTIONS = {
     ),
     ErrorCode.ROW_REFUSED: (
         "Sink",
-        "Seen in the sink's log and counters.",
+        "The result goes to the dead-letter topic with this code; the rows around it are stored.",
     ),
     ErrorCode.SETTING_INVALID: (
         "Commands and processes",

@@ -56,7 +56,7 @@ class ErrorCode(StrEnum):
     RESULT_TOO_LARGE = "result_too_large", "The encoded result is larger than the results topic accepts."
 
     # A result that the database refuses is kept by the sink with this code.
-    ROW_REFUSED = "row_refused", "PostgreSQL refuses this row; the result stays on the results topic."
+    ROW_REFUSED = "row_refused", "PostgreSQL refuses this row (NUL in a text, say)."
 
     # A command or process ends with one of these.
     SETTING_INVALID = "setting_invalid", "A setting has a value that its rule does not allow."
@@ -86,6 +86,7 @@ class ErrorCode(StrEnum):
         "stack_checksum_mismatch",
         "A downloaded file is not the one that the lock names.",
     )
+    UPLOAD_REFUSED = "upload_refused", "The object store refuses this file (too large, say)."
     REQUEST_NOT_PUBLISHED = "request_not_published", "Kafka did not acknowledge the request's record."
     ANSWER_TIMEOUT = "answer_timeout", "No result arrived in the time allowed."
 

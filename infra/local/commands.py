@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from infra.local.launch import State
     from infra.local.log_files import Line
 
-_PIPE_WIDTH = 200
 _COLORS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright_magenta")
 
 
@@ -108,8 +107,9 @@ def reset(
 
 
 def _print_states(states: "Iterable[State]") -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from infra.terminal import table_console
 
     table = Table(box=None, pad_edge=False)
     for heading in ("COMPONENT", "STATE", "PID", "UPTIME", "MEMORY", "ADDRESS"):
@@ -125,10 +125,7 @@ def _print_states(states: "Iterable[State]") -> None:
             f"{state.memory_bytes / 2**20:.0f} MB" if state.memory_bytes else "-",
             state.address or "-",
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    console.print(table)
+    table_console().print(table, highlight=False)
 
 
 def _uptime(started_at: datetime | None) -> str:

@@ -18,7 +18,7 @@ import pytest
 from infra.s3 import S3Unavailable, make_client
 from infra.settings import S3Settings
 from producers import store
-from producers.errors import BucketNotFound, InputNotFound, UploadDenied
+from producers.errors import BucketNotFound, InputNotFound, UploadDenied, UploadRefused
 from producers.store import ImageStore
 from tests.producer_support import PROJECT
 from tests.stack import RunningStack, unique
@@ -91,7 +91,7 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(s3: S3Settings, tmp_pat
         path.write_bytes(b"after!")
 
     client.meta.events.register("before-parameter-build.s3.PutObject", change)
-    with pytest.raises(InputNotFound, match="changed while it was uploaded"):
+    with pytest.raises(UploadRefused, match="changed while it was uploaded"):
         ImageStore(client, s3).put_file(path)
     assert client.list_objects_v2(Bucket=s3.uploads_bucket)["KeyCount"] == 0
 
@@ -153,9 +153,9 @@ def test_rights_to_write_are_enough(guarded: ImageStore) -> None:
 def test_a_file_that_the_store_does_not_take_fails_alone(guarded: ImageStore, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"far too long")
-    with pytest.raises(InputNotFound, match=r"a\.jpg: the object store refuses it: .*EntityTooLarge"):
+    with pytest.raises(UploadRefused, match=r"a\.jpg: the object store refuses it: .*EntityTooLarge"):
         guarded.put_file(path)
-    with pytest.raises(InputNotFound, match="EntityTooLarge"):
+    with pytest.raises(UploadRefused, match="EntityTooLarge"):
         guarded.put_bytes(b"far too long")
 
 

@@ -42,7 +42,8 @@ lint: setup  ## style, types and layout
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: setup  ## measure images a second, end to end
+bench: setup  ## measure images a second, end to end, on the local stack
+	$(BIN)/analysis up --services-only
 	$(BIN)/python -m benchmarks.end_to_end
 
 lock: setup  ## resolve requirements and Kafka's jars anew

@@ -34,7 +34,7 @@ down:  ## stop what `make up` or `make demo` started; data stays
 
 test: setup lint  ## check the code and run every test, on servers of its own
 	@# Most tests wait for servers and processes, so four at a time suit two cores; each has its own stack.
-	$(BIN)/pytest -n 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile
 
 lint: setup  ## style, types and layout
 	$(BIN)/ruff format --check .

@@ -61,15 +61,15 @@ def test_images_too_small_for_a_face(faces: Faces, size: tuple[int, int]) -> Non
     assert faces.infer([faces.preprocess(Image.new("RGB", size, "white"))]) == [[]]
 
 
+@pytest.mark.timeout(300)
 def test_it_keeps_the_contract_with_images_that_have_faces(tmp_path: Path) -> None:
-    for name in ["astronaut.png", "coffee.png"]:
-        (tmp_path / name).write_bytes((PHOTOS / name).read_bytes())
+    (tmp_path / "astronaut.png").write_bytes((PHOTOS / "astronaut.png").read_bytes())
     run = subprocess.run(
         [sys.executable, "analysis.py", "modules", "check", "faces", "--images", str(tmp_path), "--json"],
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

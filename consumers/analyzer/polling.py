@@ -112,8 +112,7 @@ class Poller:
         self._log_counts()
 
     def _step(self) -> None:
-        for message in self._consume():
-            self._take(message)
+        self._read()
         if self._failure is not None:
             raise self._failure
         if not self._pipeline.alive:
@@ -143,12 +142,16 @@ class Poller:
         if found != self._intake.topic_id:
             raise TopicReplaced(ErrorCode.TOPIC_NOT_FOUND, f"the topic {topic} was deleted and made anew")
 
-    def _consume(self) -> list[Message]:
+    def _read(self) -> None:
         # consume(n, t) waits until n records are there; poll returns with the first.
         first = self._consumer.poll(POLL_S)
         if first is None:
-            return []
-        return [first, *self._consumer.consume(MAX_CONSUME - 1, 0)]
+            return
+        # Before the next call, whose callbacks may give the partition away and get it back: this record
+        # would then join those of the new assignment, and come a second time.
+        self._take(first)
+        for message in self._consumer.consume(MAX_CONSUME - 1, 0):
+            self._take(message)
 
     def _take(self, message: Message) -> None:
         error = message.error()

@@ -2,10 +2,11 @@
 
 -- name: configure_session
 -- A sink that is frozen or cut off within a transaction keeps its offset rows locked: the server ends its
--- session after a while. Whoever waits for these rows gives up sooner, to keep polling Kafka, and comes back.
+-- session after a while, in the middle of a COPY at the statement's time-out. Whoever waits for these rows
+-- gives up sooner, to keep polling Kafka, and comes back.
 SET idle_in_transaction_session_timeout = '10s';
 SET lock_timeout = '5s';
-SET statement_timeout = '60s';
+SET statement_timeout = '30s';
 SET tcp_keepalives_idle = 10;
 SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 3

@@ -33,8 +33,8 @@ down:  ## stop what `make up` or `make demo` started; data stays
 	@test ! -x $(BIN)/analysis || $(BIN)/analysis down
 
 test: setup lint  ## check the code and run every test, on servers of its own
-	@# Most tests wait for servers and processes, so four at a time suit two cores; each has its own stack.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist loadfile
+	@# Most tests wait for servers and processes, so three at a time suit two cores; each has its own stack.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile
 
 lint: setup  ## style, types and layout
 	$(BIN)/ruff format --check .

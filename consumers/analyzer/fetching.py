@@ -58,13 +58,12 @@ class Fetch:
         found.etag = opened.etag.strip('"') if opened.etag else None
         found.version_id = opened.version_id
         found.size_bytes = opened.size_bytes
-        name = f"s3://{task.request.image.bucket}/{found.key}"
         if opened.size_bytes == 0:
-            raise ImageError(ErrorCode.OBJECT_EMPTY, f"{name} holds zero bytes")
+            raise ImageError(ErrorCode.OBJECT_EMPTY, f"{task.uri} holds zero bytes")
         if opened.size_bytes > self._max_bytes:
             raise ImageError(
                 ErrorCode.OBJECT_TOO_LARGE,
-                f"{name} has {opened.size_bytes} bytes; "
+                f"{task.uri} has {opened.size_bytes} bytes; "
                 f"the limit is {self._max_bytes} (ANALYZER_MAX_IMAGE_BYTES)",
             )
         task.raw_lease = self._budget.hold(opened.size_bytes)
@@ -113,7 +112,7 @@ class Outage:
 
 
 def _delays() -> Iterator[float]:
-    """Exponential back-off with full jitter, without end: an outage is not an error."""
+    """Exponential back-off with jitter, without end: an outage is not an error."""
     ceiling = FIRST_DELAY_S
     while True:
         yield random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards nothing

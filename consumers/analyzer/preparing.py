@@ -29,7 +29,7 @@ class Prepare:
         try:
             self._prepare(task)
         except ImageError as error:
-            raise ImageError(error.code, f"{_name(task)}: {error.message}") from error.__cause__
+            raise ImageError(error.code, f"{task.uri}: {error.message}") from error.__cause__
         finally:
             task.spent.decode = (time.monotonic() - started) * 1000
             task.free_raw()
@@ -59,7 +59,3 @@ def _size_bytes(prepared: Any) -> int | None:
         return prepared.width * prepared.height * len(prepared.getbands())
     size: int | None = getattr(prepared, "nbytes", None)
     return size
-
-
-def _name(task: Task) -> str:
-    return f"s3://{task.request.image.bucket}/{task.found.key}"

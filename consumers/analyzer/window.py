@@ -73,6 +73,11 @@ class Task:
         """Whether the partition is no longer ours, so that nobody waits for the answer."""
         return self.partition.dropped
 
+    @property
+    def uri(self) -> str:
+        """The image's address, for messages."""
+        return f"s3://{self.request.image.bucket}/{self.found.key}"
+
     def free_raw(self) -> None:
         """Lets go of the file's bytes."""
         self.raw = None

@@ -1,10 +1,10 @@
-"""What an analyzer module is: two attributes, three methods, and three optional limits.
+"""What an analyzer module is: two attributes, three methods, and a few optional extras.
 
 A module needs no base class and no import from here. Images come upright and in RGB (transparency laid
 on white), and may have been decoded at a reduced scale, see `ModuleTraits.decode_size_px`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,9 +13,10 @@ from PIL.Image import Image
 from modules.errors import ModuleInvalid
 from schemas.messages import Box, Detection, Label
 
-__all__ = ["Box", "Detection", "Label", "Module", "ModuleTraits"]
+__all__ = ["AsynchronousModule", "Box", "BucketedModule", "Detection", "Label", "Module", "ModuleTraits"]
 
 T = TypeVar("T")
+H = TypeVar("H")
 
 
 class Module(Protocol[T]):
@@ -63,6 +64,35 @@ class Module(Protocol[T]):
         Returns:
             Boxes in pixels of the image that `preprocess` was given; the worker scales them to the original.
         """
+        ...
+
+
+class BucketedModule(Module[T], Protocol[T]):
+    """A module that says which of its items may share a batch."""
+
+    def bucket(self, prepared: T) -> Hashable:
+        """Names the kind of a prepared image: a batch holds items of one kind only, the oldest first.
+
+        Where a module has no such method, the kind is the `shape` of an array or tensor, and all else is
+        of one kind. Called by the image threads; it must be quick.
+        """
+        ...
+
+
+class AsynchronousModule(Module[T], Protocol[T, H]):
+    """A module whose device works on by itself: while it does, the next batch is made ready.
+
+    `collect(submit(batch))` answers as `infer(batch)` does. Both are called by the one thread that owns the
+    device: `submit` of the next batch may come before `collect` of this one, never more than one ahead, and
+    each handle is collected once, in the order of submission. What either raises counts as raised by `infer`.
+    """
+
+    def submit(self, batch: Sequence[T]) -> H:
+        """Sends a batch on its way (copy to the device, network) and returns without waiting for it."""
+        ...
+
+    def collect(self, handle: H) -> Sequence[Sequence[Detection]]:
+        """Waits for a batch and answers it."""
         ...
 
 

@@ -156,5 +156,5 @@ def test_list_names_each_shipped_module_with_its_version() -> None:
     listed = CliRunner().invoke(app, ["list"])
     lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     assert listed.exit_code == 0
-    assert ["dummy", "1.0", "ready"] in lines
+    assert ["dummy", "1.1", "ready"] in lines
     assert "faces" in {line[0] for line in lines}

@@ -1,0 +1,5 @@
+"""All peers, in the order of the table."""
+
+from benchmarks.peers.base import Peer
+
+PEERS: tuple[Peer, ...] = ()

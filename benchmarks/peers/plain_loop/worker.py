@@ -1,0 +1,31 @@
+"""A plain consumer loop: one record at a time, its result flushed, then its offset committed.
+
+https://docs.confluent.io/kafka-clients/python/current/overview.html (synchronous commits)
+"""
+
+from confluent_kafka import Consumer, Producer
+
+from benchmarks.peers.answering import Answerer, opened
+from benchmarks.peers.job import Job, given
+
+
+def run(job: Job) -> None:
+    """Answers until it is terminated."""
+    answerer = Answerer(job)
+    servers = {"bootstrap.servers": job.kafka.bootstrap_servers}
+    producer = Producer({**servers, "acks": "all"})
+    consumer = Consumer(
+        {**servers, "group.id": job.group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    )
+    consumer.subscribe([job.kafka.images_topic])
+    while True:
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        producer.produce(job.kafka.results_topic, answerer.answer(*opened(message)), message.key())
+        producer.flush()
+        consumer.commit(message=message, asynchronous=False)
+
+
+if __name__ == "__main__":
+    run(given())

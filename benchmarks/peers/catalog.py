@@ -7,7 +7,7 @@ from benchmarks.peers.kafka import KafkaPeer
 PEERS: tuple[Peer, ...] = (
     CeleryPeer(),
     KafkaPeer("plain_loop", ("confluent-kafka",)),
-    KafkaPeer("faust", ("faust-streaming",), arguments=("worker", "--without-web", "-l", "warning")),
+    KafkaPeer("faust", ("faust-streaming",), arguments=("worker", "--without-web", "-l", "warn")),
     KafkaPeer("quix", ("quixstreams", "confluent-kafka"), own_environment=True),
     KafkaPeer("ray", ("ray",), own_environment=True, supervises=True),
 )

@@ -154,8 +154,11 @@ class AnalyzerSettings(Settings, frozen=True, kw_only=True):
         float, Meta(ge=0, description="How long an unfilled batch waits for more images.")
     ] = 5.0
     image_threads: Annotated[
-        int, Meta(ge=0, description="Threads that fetch and decode; 0 chooses by cores.")
+        int, Meta(ge=0, description="Threads that decode and preprocess in a worker; 0 shares the cores out.")
     ] = 0
+    max_fetches: Annotated[
+        int, Meta(ge=1, description="GETs that a worker keeps in flight at most; it needs rate x latency.")
+    ] = 64
     window_records: Annotated[int, Meta(ge=1, description="Records in flight in a worker at most.")] = 1000
     window_bytes: Annotated[
         int, Meta(ge=1, description="Bytes of records in flight in a worker at most.")
@@ -177,6 +180,9 @@ class AnalyzerSettings(Settings, frozen=True, kw_only=True):
     drain_timeout_s: Annotated[
         float, Meta(ge=0, description="How long a stopping worker finishes what it began.")
     ] = 20.0
+    account_dir: Annotated[
+        str, Meta(description="Folder where each worker leaves an account of its stages at its end.")
+    ] = ""
 
 
 class SinkSettings(Settings, frozen=True, kw_only=True):

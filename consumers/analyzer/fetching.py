@@ -1,22 +1,33 @@
 """Stage 2a: the image's bytes from the object store, for as long as an outage lasts."""
 
 import logging
+import math
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
+from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.errors import Abandoned, ImageError, StoreUnavailable
 from consumers.analyzer.stage import TaskQueue
-from consumers.analyzer.store import ObjectStore, OpenObject
+from consumers.analyzer.store import OpenObject, Store
 from consumers.analyzer.window import Task
 from schemas.errors import ErrorCode
+
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 5.0
+LEAST_FETCHES = 4
+MARGIN = 4
+"""How many times rate x latency: covers a latency that varies, and lets a bound by GETs double."""
+REMEMBERED_LOOKS = 30
 
 
 class Fetch:
@@ -24,18 +35,21 @@ class Fetch:
 
     def __init__(
         self,
-        store: ObjectStore,
+        store: Store,
         max_bytes: int,
         budget: ByteBudget,
+        account: Account,
         outbox: TaskQueue,
         stopping: threading.Event,
     ) -> None:
         self._store = store
         self._max_bytes = max_bytes
         self._budget = budget
+        self._account = account
         self._outbox = outbox
         self._stopping = stopping
         self._outage = Outage()
+        self._latencies_s: list[float] = []
 
     def __call__(self, task: Task) -> None:
         started = time.monotonic()
@@ -52,8 +66,13 @@ class Fetch:
         task.spent.fetch = (time.monotonic() - started) * 1000
         self._outbox.put(task)
 
+    def latencies_s(self) -> list[float]:
+        """How long each GET took that ended since the last call."""
+        taken, self._latencies_s = self._latencies_s, []
+        return taken
+
     def _fetch(self, task: Task) -> None:
-        opened = self._open(task)
+        opened, opened_s = self._metered(partial(self._open, task))
         found = task.found
         found.etag = opened.etag.strip('"') if opened.etag else None
         found.version_id = opened.version_id
@@ -67,7 +86,17 @@ class Fetch:
                 f"the limit is {self._max_bytes} (ANALYZER_MAX_IMAGE_BYTES)",
             )
         task.raw_lease = self._budget.hold(opened.size_bytes)
-        task.raw = opened.read()
+        task.raw, read_s = self._metered(opened.read, calls=0)
+        self._latencies_s.append(opened_s + read_s)
+
+    def _metered(self, half: Callable[[], R], *, calls: int = 1) -> tuple[R, float]:
+        """One half of a GET, and its seconds; between the two it may wait for the budget."""
+        started = self._account.fetch.start()
+        try:
+            result = half()
+        finally:
+            spent_ms = self._account.fetch.stop(started, calls=calls)
+        return result, spent_ms / 1000
 
     def _open(self, task: Task) -> OpenObject:
         image = task.request.image
@@ -85,6 +114,36 @@ class Fetch:
         if task.abandoned or self._stopping.is_set():
             task.given_up = True
             raise Abandoned
+
+
+class FetchConcurrency:
+    """How many GETs to keep in flight: several times what Little's law says, rate x latency.
+
+    The latency is the store's own, without the queueing that more GETs bring about: the least lower quartile
+    of the last looks, as congestion control takes the least round trip. The latency of the moment would grow
+    with the number of GETs, and call for ever more of them.
+    """
+
+    def __init__(self, first: int, most: int) -> None:
+        self._current = min(first, most)
+        self._most = most
+        self._looked_at_s: float | None = None
+        self._quartiles_s: deque[float] = deque(maxlen=REMEMBERED_LOOKS)
+
+    def wanted(self, latencies_s: Sequence[float], now_s: float) -> int:
+        """GETs to keep in flight from here on.
+
+        Args:
+            latencies_s: of all GETs that ended since the last call.
+        """
+        if self._looked_at_s is not None and latencies_s:
+            rate = len(latencies_s) / (now_s - self._looked_at_s)
+            self._quartiles_s.append(sorted(latencies_s)[len(latencies_s) // 4])
+            needed = math.ceil(MARGIN * rate * min(self._quartiles_s))
+            # Down by one at a time: a lull of a second is no reason to begin anew.
+            self._current = min(max(needed, self._current - 1, LEAST_FETCHES), self._most)
+        self._looked_at_s = now_s
+        return self._current
 
 
 class Outage:

@@ -1,62 +1,74 @@
-"""Stage 3: batches for the device, and what the module makes of them."""
+"""Stage 3: the module answers batches, on the one thread that owns the device."""
 
 import logging
-import queue
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
+from consumers.analyzer.account import Account, Started
 from consumers.analyzer.answers import Answers
+from consumers.analyzer.batching import Batcher
+from consumers.analyzer.ceiling import BatchCeiling, is_out_of_memory
 from consumers.analyzer.errors import ImageError
-from consumers.analyzer.stage import TaskQueue
 from consumers.analyzer.window import Task
-from modules.answers import read_answers
+from modules.answers import Answer, read_answers
 from modules.contract import Module
 from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
+MEMORY_PAUSES_S = (0.1, 1.0, 5.0)
+"""Between the attempts of one image alone that finds no memory: another program may give some back."""
 
-class Batcher:
-    """Closes a batch at `max_batch` tasks, or `max_wait_s` after its first."""
 
-    def __init__(
-        self,
-        inbox: TaskQueue,
-        max_batch: int,
-        max_wait_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._inbox = inbox
-        self._max_batch = max_batch
-        self._max_wait_s = max_wait_s
-        self._clock = clock
+class DeviceOutOfMemory(AnalysisError):
+    """Not even one image finds memory on the device."""
 
-    def take(self) -> list[Task]:
-        """Waits for the next batch: at least one task, in order of arrival."""
-        batch = [self._inbox.get()]
-        closes_at = self._clock() + self._max_wait_s
-        while len(batch) < self._max_batch:
-            wait_s = closes_at - self._clock()
-            try:
-                batch.append(self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait())
-            except queue.Empty:
-                break
-        return batch
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            ErrorCode.DEVICE_OUT_OF_MEMORY,
+            f"there is no memory for a single image, after {len(MEMORY_PAUSES_S)} more attempts: {error}",
+        )
+
+
+class Submitted(NamedTuple):
+    """A batch at which the device works."""
+
+    tasks: list[Task]
+    handle: Any
+    started: Started
 
 
 class Inference:
-    """The one thread that owns the device."""
+    """Takes batches, and answers every task of them.
 
-    def __init__(self, module: Module[Any], batcher: Batcher, answers: Answers) -> None:
-        self._module = module
+    Where the module can leave its device at work, the next batch is submitted before the answers of this
+    one are collected and written, so that the device does not wait for either.
+    """
+
+    def __init__(
+        self,
+        module: Module[Any],
+        batcher: Batcher[Task],
+        ceiling: BatchCeiling,
+        answers: Answers,
+        account: Account,
+    ) -> None:
+        self.failure: AnalysisError | None = None
+        """Why the thread ended, where it did."""
+        self._module: Any = module
+        self._asynchronous = hasattr(module, "submit") and hasattr(module, "collect")
         self._batcher = batcher
+        self._ceiling = ceiling
         self._answers = answers
+        self._account = account
+        self._submitted: Submitted | None = None
         self._thread = Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread; it ends with the process."""
+        """Starts the thread; it ends with the process, or with a `failure`."""
         self._thread.start()
 
     @property
@@ -65,33 +77,105 @@ class Inference:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        while True:
-            batch = []
-            for task in self._batcher.take():
-                if task.abandoned:
-                    task.free()
-                else:
-                    batch.append(task)
-            if batch:
-                self.answer(batch)
+        try:
+            while True:
+                self.step()
+        except AnalysisError as error:
+            self.failure = error
+
+    def step(self) -> None:
+        """Takes the next batch, and answers it; or submits it, and answers the one before."""
+        former = self._submitted
+        batch = self._batcher.take() if former is None else self._batcher.take_ready()
+        batch = [task for task in batch if not _freed(task)]
+        if batch:
+            self._account.count_batch(len(batch))
+        self._submitted = self._submit(batch) if batch and self._asynchronous else None
+        if batch and not self._asynchronous:
+            self.answer(batch)
+        if former is not None:
+            self._collect(former)
+
+    def _submit(self, batch: list[Task]) -> Submitted | None:
+        started = self._account.infer.start()
+        try:
+            return Submitted(batch, self._module.submit([task.prepared for task in batch]), started)
+        except BaseException as raised:  # noqa: BLE001 - as in answer()
+            error = raised
+        self._divide(batch, started, error)
+        return None
+
+    def _collect(self, submitted: Submitted) -> None:
+        batch, handle, started = submitted
+        try:
+            outputs = read_answers(self._module.collect(handle), len(batch))
+        except BaseException as raised:  # noqa: BLE001 - as in answer()
+            error = raised
+        else:
+            self._succeed(batch, outputs, started)
+            return
+        self._divide(batch, started, error)
 
     def answer(self, batch: Sequence[Task]) -> None:
         """Answers every task of a batch; one that makes the module raise harms no other.
 
         A batch that raises, or is answered against the contract, is halved until the guilty image is alone.
+
+        Raises:
+            DeviceOutOfMemory: there is no memory for even one image, which is not the image's fault.
         """
-        started = time.monotonic()
+        started = self._account.infer.start()
         try:
             outputs = read_answers(self._module.infer([task.prepared for task in batch]), len(batch))
-        except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
-            if len(batch) == 1:
-                self._fail(batch[0], started, error)
-            else:
-                middle = len(batch) // 2
-                self.answer(batch[:middle])
-                self.answer(batch[middle:])
+        except BaseException as raised:  # noqa: BLE001 - a module may raise anything, SystemExit too
+            error = raised
+        else:
+            self._succeed(batch, outputs, started)
             return
-        spent_ms = (time.monotonic() - started) * 1000
+        self._divide(batch, started, error)
+
+    def _divide(self, batch: Sequence[Task], started: Started, error: BaseException) -> None:
+        if is_out_of_memory(error):
+            self._answer_with_less_memory(batch, error)
+        elif len(batch) == 1:
+            self._fail(batch[0], started, error)
+        else:
+            middle = len(batch) // 2
+            self.answer(batch[:middle])
+            self.answer(batch[middle:])
+
+    def _answer_with_less_memory(self, batch: Sequence[Task], error: BaseException) -> None:
+        # The traceback's frames hold the tensors of the failed attempt.
+        error.__traceback__ = None
+        _empty_cache()
+        if len(batch) == 1:
+            self._answer_when_there_is_memory(batch[0], error)
+            return
+        self._ceiling.lower(len(batch))
+        size = self._ceiling.current
+        logger.warning("no memory for a batch of %d images; at most %d from here on", len(batch), size)
+        for start in range(0, len(batch), size):
+            self.answer(batch[start : start + size])
+
+    def _answer_when_there_is_memory(self, task: Task, error: BaseException) -> None:
+        for pause_s in MEMORY_PAUSES_S:
+            time.sleep(pause_s)
+            started = self._account.infer.start()
+            try:
+                outputs = read_answers(self._module.infer([task.prepared]), 1)
+            except BaseException as raised:  # noqa: BLE001 - as in answer()
+                if not is_out_of_memory(raised):
+                    self._fail(task, started, raised)
+                    return
+                raised.__traceback__ = None
+                _empty_cache()
+            else:
+                self._succeed([task], outputs, started)
+                return
+        raise DeviceOutOfMemory(error)
+
+    def _succeed(self, batch: Sequence[Task], outputs: Sequence[Answer], started: Started) -> None:
+        spent_ms = self._account.infer.stop(started)
         for task, detections in zip(batch, outputs, strict=True):
             task.spent.infer = spent_ms
             try:
@@ -99,11 +183,25 @@ class Inference:
             except Exception as error:  # noqa: BLE001 - one odd answer must not end the thread
                 self._fail(task, started, error)
 
-    def _fail(self, task: Task, started: float, error: BaseException) -> None:
-        task.spent.infer = (time.monotonic() - started) * 1000
+    def _fail(self, task: Task, started: Started, error: BaseException) -> None:
+        task.spent.infer = (time.monotonic() - started.wall_s) * 1000
         if isinstance(error, AnalysisError):
             self._answers.fail(task, error)
             return
         logger.warning("request %s: the module raised", task.request.request_id, exc_info=error)
         message = f"infer raised {type(error).__name__}: {error}"
         self._answers.fail(task, ImageError(ErrorCode.MODULE_ERROR, message))
+
+
+def _freed(task: Task) -> bool:
+    """Lets go of a task that nobody waits for any more."""
+    if task.abandoned:
+        task.free()
+    return task.abandoned
+
+
+def _empty_cache() -> None:
+    """Gives back what torch keeps of the device's memory, where there is such a device."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

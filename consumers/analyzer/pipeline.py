@@ -1,20 +1,33 @@
 """The stages of one worker, joined by bounded queues."""
 
+import logging
+import math
 import os
 import queue
 import threading
+import time
+from collections.abc import Hashable
 from typing import Any
 
+from consumers.analyzer.account import Account, Report
 from consumers.analyzer.answers import Answers
+from consumers.analyzer.batching import Batcher
 from consumers.analyzer.budget import ByteBudget
-from consumers.analyzer.fetching import Fetch
-from consumers.analyzer.inference import Batcher, Inference
+from consumers.analyzer.ceiling import BatchCeiling
+from consumers.analyzer.fetching import Fetch, FetchConcurrency
+from consumers.analyzer.inference import Inference
 from consumers.analyzer.preparing import Prepare
 from consumers.analyzer.stage import Stage, TaskQueue
-from consumers.analyzer.store import ObjectStore
-from consumers.analyzer.window import Record
-from infra.settings import AnalyzerSettings, S3Settings
+from consumers.analyzer.store import Store
+from consumers.analyzer.window import Record, Task
+from infra.settings import AnalyzerSettings
 from modules.contract import Module, ModuleTraits
+
+logger = logging.getLogger(__name__)
+
+FIRST_FETCHES = 4
+ADJUST_INTERVAL_S = 1.0
+"""How often the number of GETs in flight is adjusted."""
 
 
 class Pipeline:
@@ -22,47 +35,102 @@ class Pipeline:
 
     Bytes wait in two budgets of their own, one for fetched files and one for decoded images: with a
     single one, files that wait to be decoded could hold what decoding needs.
+
+    Args:
+        image_threads: threads that decode and preprocess.
     """
 
     def __init__(
         self,
         module: Module[Any],
+        store: Store,
         answers: Answers,
         settings: AnalyzerSettings,
-        s3: S3Settings,
+        image_threads: int,
+        account: Account,
         stopping: threading.Event,
     ) -> None:
-        threads = settings.image_threads or default_image_threads()
         limit = ModuleTraits.of(module).max_batch
         max_batch = min(settings.max_batch or limit, limit)
         memory = settings.image_memory_bytes // 2
+        self._account = account
+        self._coming = _Coming()
+        ceiling = BatchCeiling(max_batch)
+        self._batcher: Batcher[Task] = Batcher(
+            settings.max_wait_ms / 1000, 2 * max_batch, lambda: ceiling.current, self._coming
+        )
         self._fetch_inbox: TaskQueue = queue.Queue()
-        decode_inbox: TaskQueue = queue.Queue(maxsize=4 * threads)
-        infer_inbox: TaskQueue = queue.Queue(maxsize=2 * max_batch)
-        fetch = Fetch(ObjectStore(s3), settings.max_image_bytes, ByteBudget(memory), decode_inbox, stopping)
-        prepare = Prepare(module, settings.max_image_pixels, ByteBudget(memory), infer_inbox)
-        self._fetch = Stage("fetch", 4 * threads, self._fetch_inbox, fetch, answers)
-        self._prepare = Stage("prepare", threads, decode_inbox, prepare, answers)
-        batcher = Batcher(infer_inbox, max_batch, settings.max_wait_ms / 1000)
-        self._inference = Inference(module, batcher, answers)
+        decode_inbox: TaskQueue = queue.Queue(maxsize=4 * image_threads)
+        self._fetches = Fetch(
+            store, settings.max_image_bytes, ByteBudget(memory), account, decode_inbox, stopping
+        )
+        prepare = Prepare(module, settings.max_image_pixels, ByteBudget(memory), account, self._hand_on)
+        ended = self._coming.leave
+        self._fetch = Stage("fetch", FIRST_FETCHES, self._fetch_inbox, self._fetches, answers, ended)
+        self._prepare = Stage("prepare", image_threads, decode_inbox, prepare, answers, ended)
+        self._inference = Inference(module, self._batcher, ceiling, answers, account)
+        self._adjust_at_s = 0.0
+        self._concurrency = FetchConcurrency(FIRST_FETCHES, settings.max_fetches)
 
     def start(self) -> None:
         """Starts every stage's threads."""
+        self._account.begin()
         self._inference.start()
         self._prepare.start()
         self._fetch.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether every stage still works; without one, partitions would be held and nothing answered."""
-        return self._fetch.alive and self._prepare.alive and self._inference.alive
+    def check(self) -> None:
+        """Makes sure that every stage works; without one, partitions would be held and nothing answered.
+
+        Raises:
+            DeviceOutOfMemory: there is no memory for even one image.
+            RuntimeError: a thread has ended.
+        """
+        if self._inference.failure is not None:
+            raise self._inference.failure
+        if not (self._fetch.alive and self._prepare.alive and self._inference.alive):
+            raise RuntimeError("a thread of the pipeline has ended")
+        now_s = time.monotonic()
+        if now_s >= self._adjust_at_s:
+            self._adjust_at_s = now_s + ADJUST_INTERVAL_S
+            self._fetch.resize(self._concurrency.wanted(self._fetches.latencies_s(), now_s))
 
     def submit(self, record: Record) -> None:
         """Takes a record's tasks in; the window bounds how many are inside."""
+        self._coming.enter(len(record.tasks))
         for task in record.tasks:
             self._fetch_inbox.put(task)
 
+    def report(self) -> Report:
+        """What the stages cost so far."""
+        threads = dict.fromkeys(("decode", "preprocess"), self._prepare.size)
+        return self._account.report({"fetch": self._fetch.size, **threads})
 
-def default_image_threads() -> int:
-    """Threads that decode: one a core, since decoding is the CPU's work."""
-    return max(2, os.cpu_count() or 2)
+    def _hand_on(self, kind: Hashable, task: Task) -> None:
+        self._coming.leave()
+        self._batcher.put(kind, task)
+
+
+class _Coming:
+    """Counts the tasks between their intake and the batcher."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def enter(self, count: int) -> None:
+        with self._lock:
+            self._count += count
+
+    def leave(self) -> None:
+        with self._lock:
+            self._count -= 1
+
+    def __call__(self) -> bool:
+        return self._count > 0
+
+
+def default_image_threads(workers: int) -> int:
+    """Threads that decode in each of this machine's workers: one a core in all, for it is the CPU's work."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(cores / workers))

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 MAX_CONSUME = 200
 POLL_S = 0.02
+BUSY_POLL_S = 0.005
+"""While something is in flight: its end is only seen between two polls."""
 COMMITTED_TIMEOUT_S = 20.0
 FAILED_PUBLISH_PAUSE_S = 0.3
 REPORT_INTERVAL_S = 60.0
@@ -115,8 +117,7 @@ class Poller:
         self._read()
         if self._failure is not None:
             raise self._failure
-        if not self._pipeline.alive:
-            raise RuntimeError("a thread of the pipeline has ended")
+        self._pipeline.check()
         if not self._topic_checked:
             self._check_topic()
         self._adjust_intake()
@@ -144,7 +145,7 @@ class Poller:
 
     def _read(self) -> None:
         # consume(n, t) waits until n records are there; poll returns with the first.
-        first = self._consumer.poll(POLL_S)
+        first = self._consumer.poll(BUSY_POLL_S if self._window.weight else POLL_S)
         if first is None:
             return
         # Before the next call, whose callbacks may give the partition away and get it back: this record

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from consumers.analyzer.account import Account
 from consumers.analyzer.window import PartitionKey, Record
 from infra.kafka import MAX_DEAD_LETTER_BYTES, Config, make_producer
 from schemas.dead_letters import dead_letter_headers
@@ -68,6 +69,7 @@ class Publisher:
         results_partitions: int,
         dead_letters_topic: str,
         component: str,
+        account: Account,
         stopping: threading.Event,
     ) -> None:
         self.published: Counter[str] = Counter()
@@ -76,6 +78,7 @@ class Publisher:
         self._results_partitions = results_partitions
         self._dead_letters_topic = dead_letters_topic
         self._component = component
+        self._account = account
         self._stopping = stopping
         self._producer: Producer | None = None
         self._fenced_at: deque[float] = deque(maxlen=FENCED_LIMIT)
@@ -138,6 +141,7 @@ class Publisher:
         producer = self._producer
         assert producer is not None
         counts: Counter[str] = Counter()
+        started = self._account.publish.start()
         try:
             producer.begin_transaction()
             for records in finished.values():
@@ -148,6 +152,8 @@ class Publisher:
         except (KafkaException, SystemError, BufferError) as error:
             self._recover(producer, error)
             return False
+        finally:
+            self._account.publish.stop(started)
         self.published.update(counts)
         return True
 

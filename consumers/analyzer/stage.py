@@ -20,34 +20,64 @@ class Stage:
 
     An AnalysisError that `work` raises is the task's answer. Anything else is a bug of ours: it is logged
     with its traceback and answers the task too, since an exception must not take the thread with it.
+
+    Args:
+        ended: told of each task that `work` did not hand on.
     """
 
     def __init__(
-        self, name: str, threads: int, inbox: TaskQueue, work: Callable[[Task], None], answers: Answers
+        self,
+        name: str,
+        threads: int,
+        inbox: TaskQueue,
+        work: Callable[[Task], None],
+        answers: Answers,
+        ended: Callable[[], None],
     ) -> None:
+        self._name = name
         self._inbox = inbox
         self._work = work
         self._answers = answers
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
-            for number in range(threads)
-        ]
+        self._ended = ended
+        self._size = threads
+        self._resized = threading.Condition()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Starts the threads; they end with the process."""
-        for thread in self._threads:
+        self.resize(self._size)
+
+    def resize(self, size: int) -> None:
+        """Lets `size` threads work: starts what is missing; those beyond rest once they have finished."""
+        with self._resized:
+            self._size = size
+            self._resized.notify_all()
+        for number in range(len(self._threads), size):
+            thread = threading.Thread(
+                target=self._run, args=(number,), name=f"{self._name}-{number}", daemon=True
+            )
+            self._threads.append(thread)
             thread.start()
+
+    @property
+    def size(self) -> int:
+        """How many threads may work now."""
+        return self._size
 
     @property
     def alive(self) -> bool:
         """Whether every thread still runs."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while True:
+            if number >= self._size:
+                with self._resized:
+                    self._resized.wait_for(lambda: number < self._size)
             task = self._inbox.get()
             if task.abandoned:
                 task.free()
+                self._ended()
             else:
                 self._handle(task)
 
@@ -61,3 +91,6 @@ class Stage:
         except BaseException as error:
             logger.exception("request %s: a bug in the analyzer", task.request.request_id)
             self._answers.fail(task, ImageError(ErrorCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}"))
+        else:
+            return
+        self._ended()

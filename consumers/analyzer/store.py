@@ -63,6 +63,14 @@ class OpenObject(Protocol):
         ...
 
 
+class Store(Protocol):
+    """Where the images lie."""
+
+    def open(self, image: ImageReference, key: str) -> OpenObject:
+        """As `ObjectStore.open`."""
+        ...
+
+
 class ObjectStore:
     """Reads objects of the allowed buckets; thread-safe."""
 

@@ -95,6 +95,7 @@ class Supervisor:
                     index=index,
                     instance=instance,
                     device=device_of(index, gpus),
+                    workers=count,
                     results_partitions=partitions[kafka.results_topic],
                     analyzer=self._analyzer,
                     kafka=kafka,

@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 
+from consumers.analyzer.account import Account, save
 from consumers.analyzer.answers import Answers
 from consumers.analyzer.intake import Intake
-from consumers.analyzer.pipeline import Pipeline
+from consumers.analyzer.pipeline import Pipeline, default_image_threads
 from consumers.analyzer.polling import Poller
 from consumers.analyzer.publishing import Publisher, Stopped
+from consumers.analyzer.store import ObjectStore
 from infra import logs
 from infra.exit_codes import ExitCode, exit_code
 from infra.kafka import consumer_config, make_consumer, require_topics, transactional_config
@@ -38,6 +40,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     """Names this worker's supervisor among all machines."""
     device: str
+    workers: int
+    """How many there are on this machine."""
     results_partitions: int
     analyzer: AnalyzerSettings
     kafka: KafkaSettings
@@ -82,10 +86,10 @@ def _run(config: WorkerConfig, supervisor: Connection, stopping: threading.Event
 def _serve(
     config: WorkerConfig, module: Module[Any], supervisor: Connection, stopping: threading.Event
 ) -> ExitCode:
-    answers = Answers(ModuleIdentity(module.name, module.version))
     group = f"analyzer.{module.name}"
-    publisher = _publisher(config, group, stopping)
-    pipeline = Pipeline(module, answers, config.analyzer, config.s3, stopping)
+    account = Account()
+    publisher = _publisher(config, group, account, stopping)
+    pipeline = _pipeline(config, module, account, stopping)
     consumer = make_consumer(consumer_config(config.kafka, group))
     topic = config.kafka.images_topic
     topic_id = require_topics(config.kafka, [topic])[topic]
@@ -106,10 +110,26 @@ def _serve(
         return ExitCode.DRAIN_TIMEOUT
     poller.close()
     publisher.close()
+    if config.analyzer.account_dir:
+        save(pipeline.report(), config.analyzer.account_dir, config.index)
     return ExitCode.OK if drained else ExitCode.DRAIN_TIMEOUT
 
 
-def _publisher(config: WorkerConfig, group: str, stopping: threading.Event) -> Publisher:
+def _pipeline(
+    config: WorkerConfig, module: Module[Any], account: Account, stopping: threading.Event
+) -> Pipeline:
+    return Pipeline(
+        module,
+        ObjectStore(config.s3),
+        Answers(ModuleIdentity(module.name, module.version)),
+        config.analyzer,
+        config.analyzer.image_threads or default_image_threads(config.workers),
+        account,
+        stopping,
+    )
+
+
+def _publisher(config: WorkerConfig, group: str, account: Account, stopping: threading.Event) -> Publisher:
     transactional_id = f"{group}.{config.instance}.{config.index}"
     return Publisher(
         transactional_config(config.kafka, transactional_id, config.analyzer.transaction_timeout_ms),
@@ -117,6 +137,7 @@ def _publisher(config: WorkerConfig, group: str, stopping: threading.Event) -> P
         config.results_partitions,
         config.kafka.dead_letters_topic,
         group,
+        account,
         stopping,
     )
 

@@ -1,12 +1,15 @@
-import queue
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import torch
 
+from consumers.analyzer.account import Account
 from consumers.analyzer.answers import Answers
-from consumers.analyzer.inference import Batcher, Inference
+from consumers.analyzer.batching import Batcher
+from consumers.analyzer.ceiling import BatchCeiling
+from consumers.analyzer.inference import DeviceOutOfMemory, Inference
 from consumers.analyzer.window import Found, PartitionWindow, Task
 from schemas.messages import (
     Box,
@@ -62,8 +65,12 @@ class Scripted:
         return found
 
 
-def inference(module: Any) -> Inference:
-    return Inference(module, Batcher(queue.Queue(), 8, 0), Answers(ModuleIdentity("scripted", "1")))
+def inference(module: Any, waiting: Sequence[Task] = (), max_batch: int = 8) -> Inference:
+    ceiling = BatchCeiling(max_batch)
+    batcher: Batcher[Task] = Batcher(0, 1000, lambda: ceiling.current, lambda: False)
+    for one in waiting:
+        batcher.put(None, one)
+    return Inference(module, batcher, ceiling, Answers(ModuleIdentity("scripted", "1")), Account())
 
 
 def test_the_one_image_that_raises_fails_alone() -> None:
@@ -139,61 +146,99 @@ def test_the_answer_carries_the_request() -> None:
     assert made.prepared is None
 
 
-class Clock:
-    """Moves only when told to, or by waiting on the queue it belongs to."""
+class Small(Scripted):
+    """A module whose device holds `room` images at a time."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, room: int, error: BaseException) -> None:
+        super().__init__({})
+        self.room = room
+        self.error = error
 
-    def __call__(self) -> float:
-        return self.now
-
-
-class TimedQueue(queue.Queue[Task]):
-    """A queue to which items come at given times of a fake clock."""
-
-    def __init__(self, clock: Clock, arrivals: list[float]) -> None:
-        super().__init__()
-        self.clock = clock
-        self.arrivals = [(at, task(number)) for number, at in enumerate(arrivals)]
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Task:
-        assert self.arrivals or timeout is not None or not block, "would wait for ever"
-        at, item = self.arrivals[0] if self.arrivals else (float("inf"), task(0))
-        limit = (
-            self.clock.now if not block else self.clock.now + (float("inf") if timeout is None else timeout)
-        )
-        if at > limit:
-            self.clock.now = limit
-            raise queue.Empty
-        self.clock.now = max(self.clock.now, at)
-        self.arrivals.pop(0)
-        return item
+    def infer(self, batch: Sequence[int]) -> Any:
+        if len(batch) > self.room:
+            self.batches.append(list(batch))
+            raise self.error
+        return super().infer(batch)
 
 
-def sizes(arrivals: list[float], max_batch: int, max_wait_s: float) -> list[int]:
-    clock = Clock()
-    inbox = TimedQueue(clock, arrivals)
-    batcher = Batcher(inbox, max_batch, max_wait_s, clock)
-    found = []
-    while inbox.arrivals:
-        found.append(len(batcher.take()))
-    return found
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+        ),
+    ],
+)
+def test_a_batch_that_finds_no_memory_is_halved_and_nobody_is_blamed(error: BaseException) -> None:
+    module = Small(3, error)
+    tasks = [task(number) for number in range(16)]
+    work = inference(module, tasks, max_batch=8)
+
+    for _ in range(2 + 4):
+        if any(made.answer is None for made in tasks):
+            work.step()
+
+    assert [made.answer.status for made in tasks if made.answer] == ["ok"] * 16
+    assert [len(batch) for batch in module.batches[-4:]] == [2] * 4, "what was learnt is remembered"
 
 
-def test_a_batch_closes_when_it_is_full() -> None:
-    assert sizes([0.0] * 10, max_batch=4, max_wait_s=1.0) == [4, 4, 2]
+def test_an_image_alone_without_memory_ends_the_worker_and_is_not_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumers.analyzer.inference.MEMORY_PAUSES_S", (0.0, 0.0))
+    module, made = Small(0, MemoryError("nothing left")), task(1)
+    with pytest.raises(DeviceOutOfMemory, match="nothing left") as raised:
+        inference(module).answer([made])
+    assert raised.value.code == "device_out_of_memory"
+    assert made.answer is None
+    assert len(module.batches) == 3
 
 
-def test_a_batch_closes_when_its_first_image_has_waited_long_enough() -> None:
-    assert sizes([0.0, 0.004, 0.009, 0.011, 0.5], max_batch=10, max_wait_s=0.01) == [3, 1, 1]
+class Slow(Scripted):
+    """A module whose device works by itself; remembers the order of calls."""
+
+    def __init__(self, answers: dict[int, Any], fails_at: str = "") -> None:
+        super().__init__(answers)
+        self.fails_at = fails_at
+        self.calls: list[str] = []
+
+    def submit(self, batch: Sequence[int]) -> list[int]:
+        self.calls.append(f"submit {batch[0]}")
+        if self.fails_at == "submit":
+            raise RuntimeError("submit")
+        return list(batch)
+
+    def collect(self, handle: list[int]) -> Any:
+        self.calls.append(f"collect {handle[0]}")
+        if self.fails_at == "collect":
+            raise RuntimeError("collect")
+        return super().infer(handle)
 
 
-def test_without_a_wait_a_batch_takes_what_is_there() -> None:
-    assert sizes([0.0, 0.0, 0.1], max_batch=10, max_wait_s=0) == [2, 1]
+def test_the_next_batch_is_submitted_before_this_one_is_collected() -> None:
+    module = Slow({})
+    tasks = [task(number) for number in range(6)]
+    work = inference(module, tasks, max_batch=2)
+    for _ in range(4):
+        work.step()
+    assert module.calls == ["submit 0", "submit 2", "collect 0", "submit 4", "collect 2", "collect 4"]
+    assert all(made.answer is not None and made.answer.status == "ok" for made in tasks)
 
 
-def test_a_batch_keeps_the_order_of_arrival() -> None:
-    clock = Clock()
-    batch = Batcher(TimedQueue(clock, [0.0] * 5), 5, 1.0, clock).take()
-    assert [made.source.offset for made in batch] == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("fails_at", ["submit", "collect"])
+def test_a_batch_that_fails_on_its_way_is_divided(fails_at: str) -> None:
+    module = Slow({2: ValueError("no good")}, fails_at)
+    tasks = [task(number) for number in range(4)]
+    work = inference(module, tasks, max_batch=4)
+    for _ in range(2 if fails_at == "collect" else 1):
+        work.step()
+    assert [made.answer.status for made in tasks if made.answer] == ["ok", "ok", "failed", "ok"]
+
+
+def test_abandoned_tasks_are_not_inferred() -> None:
+    module, tasks = Scripted({}), [task(0), task(1)]
+    tasks[0].partition.clear()
+    inference(module, tasks).step()
+    assert module.batches == [[1]]

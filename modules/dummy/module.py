@@ -11,8 +11,6 @@ from PIL.Image import new as new_image
 
 from modules.contract import Box, Detection, Label
 
-SIDE_PX = 120
-"""Images are looked at with both sides reduced to no less than this; smaller ones as they are."""
 TOLERANCE = 32
 """How far one channel must be from the background's for a pixel to stand out; JPEG noise is closer."""
 
@@ -40,28 +38,18 @@ class Dummy:
     name = "dummy"
     version = "1.1"
     max_batch = 32
-    decode_size_px = SIDE_PX
+    decode_size_px = 120
 
     def load(self, device: str) -> None:
         """There is no model."""
 
     def preprocess(self, image: Image) -> tuple[Detection, ...]:
         """Does all the work: image threads run side by side, and what is left for a batch is small."""
-        factor = max(1, min(image.size) // SIDE_PX)
-        found = _stand_out(image.reduce(factor) if factor > 1 else image)
-        return tuple(_enlarged(detection, factor, image.size) for detection in found)
+        return _stand_out(image)
 
     def infer(self, batch: Sequence[tuple[Detection, ...]]) -> list[tuple[Detection, ...]]:
         """Hands the answers on."""
         return list(batch)
-
-
-def _enlarged(detection: Detection, factor: int, size: tuple[int, int]) -> Detection:
-    """From the reduced image, whose last pixels stand for less than `factor`, to one of `size`."""
-    box = detection.box
-    left, top = box.x * factor, box.y * factor
-    right, bottom = min(left + box.w * factor, size[0]), min(top + box.h * factor, size[1])
-    return Detection(Box(left, top, right - left, bottom - top), detection.labels)
 
 
 def _stand_out(image: Image) -> tuple[Detection, ...]:

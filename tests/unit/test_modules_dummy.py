@@ -51,15 +51,3 @@ def test_a_jpeg_of_a_rectangle(tmp_path_factory: pytest.TempPathFactory) -> None
         (found,) = answer(decoded.convert("RGB"))
     assert found.labels[0].label == "blue"
     assert [found.box.x, found.box.y, found.box.w, found.box.h] == pytest.approx([32, 32, 64, 48], abs=4)
-
-
-def test_a_large_image_is_looked_at_reduced() -> None:
-    image = Image.new("RGB", (1205, 961), "white")
-    ImageDraw.Draw(image).rectangle((400, 240, 1204, 960), fill="blue")
-
-    (found,) = answer(image)
-
-    assert found.labels[0].label == "blue"
-    box = found.box
-    assert (box.x, box.y) == pytest.approx((400, 240), abs=8)
-    assert (box.x + box.w, box.y + box.h) == (1205, 961)

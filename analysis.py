@@ -18,11 +18,14 @@ COMMANDS = {
     "upload": ("producers.commands:upload", "Upload image files and request their analysis."),
     "results": ("producers.commands:results", "Print results from the results topic."),
     "demo": ("producers.demo.commands:demo", "Send sample images and show their answers."),
-    "modules": ("modules.commands:app", "List and check analyzer modules."),
+    "modules": ("modules.commands:app", "List, check and measure analyzer modules."),
     "topics": ("infra.topic_commands:app", "Create and describe the Kafka topics."),
     "migrate": ("infra.migrations:migrate_command", "Bring the database's tables up to date."),
     "config": ("infra.config_commands:app", "Show every setting, its value and where it comes from."),
 }
+
+ADDED = {"modules": {"bench": "consumers.analyzer.tuning.commands:bench"}}
+"""Commands of a group that may not import their code: `modules` knows nothing of the analyzer."""
 
 
 class LazyGroup(TyperGroup):
@@ -34,17 +37,24 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        target = getattr(importlib.import_module(module), attribute)
-        if isinstance(target, typer.Typer):
-            return typer.main.get_command(target)
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=cmd_name, help=target.__doc__)(target)
-        return typer.main.get_command(single)
+        command = _command(cmd_name, COMMANDS[cmd_name][0])
+        for name, path in ADDED.get(cmd_name, {}).items():
+            command.add_command(_command(name, path))
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _command(name: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        return typer.main.get_command(target)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name=name, help=target.__doc__)(target)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(

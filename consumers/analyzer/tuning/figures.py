@@ -54,15 +54,17 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     combination: Combination
     images_per_s: float
     """Median of the runs."""
-    batch_mean: float
-    """Images a batch on average."""
-    runs: int = 1
+    runs: tuple[float, ...]
+    """Images a second of each."""
+    mean_batch: float
+    """Images a batch."""
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """From an image's arrival to its answer, in a pipeline that is given `images_per_s`."""
+    """From an image's arrival to its answer, where they arrive at random moments."""
 
     images_per_s: float
+    images: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -93,15 +95,19 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: dict[str, str]
     images_per_s: float
-    latency: Latency | None
+    latency: Latency
+    current_images_per_s: float | None
+    """With the settings in force; None where that could not be measured."""
     reasons: tuple[str, ...]
+    remarks: tuple[str, ...]
+    """What was not measured, and why."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `analysis modules bench` found; `--json` prints it."""
 
     subject: Subject
-    preparation: tuple[Preparation, ...]
     inference: BatchSweep
+    preparation: tuple[Preparation, ...]
     pipeline: tuple[Throughput, ...]
     advice: Advice

@@ -1,0 +1,192 @@
+"""How fast a service could be here: each part of the work measured alone, and what follows from the sum.
+
+Servers, stages and model share the cores, so the bound is cores / (the sum of their CPU seconds an image).
+A module that waits for a device has a second bound: what its workers' devices can do. The lower one holds.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import msgspec
+from confluent_kafka import TopicPartition
+
+from benchmarks import alone
+from benchmarks.alone import ModuleCost, Spent
+from benchmarks.figures import Sheet
+from benchmarks.usage import Servers
+from benchmarks.workload import Workplace, preload, run_topics
+from infra import kafka
+from infra.settings import KafkaSettings
+
+IMAGES = 300
+"""Images that each process fetches or decodes."""
+RECORDS = 4000
+RESULT_BYTES = 800
+"""About what a result with two detections takes."""
+PATIENCE_S = 120.0
+PARTITIONS = 4
+
+T = TypeVar("T")
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU milliseconds an image of each part, and rates of the parts alone."""
+
+    fetch_ms: float
+    decode_ms: float
+    preprocess_ms: float
+    infer_ms: float
+    """At the best batch size."""
+    s3_ms: float
+    kafka_ms: float
+    best_batch: int
+    fetch_decode_rate: float
+    """Images a second, fetch and decode alone on all cores."""
+    module_rate: float
+    """Images a second of all workers' modules alone at their best batch, on cores or devices."""
+    single_image_ms: float
+    """Time of one image, from GET to detections, with nothing else going on."""
+    cores: int
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU milliseconds that an image takes at least, servers included."""
+        parts = (self.fetch_ms, self.decode_ms, self.preprocess_ms, self.infer_ms, self.s3_ms, self.kafka_ms)
+        return sum(parts)
+
+    @property
+    def cpu_rate(self) -> float:
+        """Images a second that the cores allow."""
+        return self.cores * 1000 / self.cpu_ms
+
+    @property
+    def rate(self) -> float:
+        """The bound: the lower of what cores and devices allow."""
+        return min(self.cpu_rate, self.module_rate)
+
+    def efficiency(self, measured_rate: float) -> float:
+        """The share of the bound that was reached."""
+        return measured_rate / self.rate
+
+
+def measure(place: Workplace, servers: Servers, module: str, workers: int) -> Bounds:
+    """Measures every part, one after the other."""
+    where = (place.s3, place.bucket, place.keys)
+    with _crew(workers) as crew:
+        crew.do(alone.fetch, *where, len(place.keys))
+        before = servers.cpu_seconds("s3")
+        fetched = crew.do(alone.fetch, *where, IMAGES)
+        s3_s = servers.cpu_seconds("s3") - before
+        decoded = crew.do(alone.decode, *where, module, IMAGES)
+        both = crew.do(alone.fetch_and_decode, *where, module, IMAGES)
+        costs = crew.do(alone.run_module, *where, module)
+    with _crew(1) as crew:
+        (single_ms,) = crew.do(alone.single_image_ms, *where, module)
+    best = max(costs[0].infer, key=lambda size: _module_rate(costs, size))
+    return Bounds(
+        fetch_ms=_cpu_ms(fetched),
+        decode_ms=_cpu_ms(decoded),
+        preprocess_ms=_cpu_ms([cost.preprocess for cost in costs]),
+        infer_ms=_cpu_ms([cost.infer[best] for cost in costs]),
+        s3_ms=s3_s / _images(fetched) * 1000,
+        kafka_ms=_kafka_ms(place, servers),
+        best_batch=best,
+        fetch_decode_rate=_rate(both),
+        module_rate=_module_rate(costs, best),
+        single_image_ms=single_ms,
+        cores=os.cpu_count() or 1,
+    )
+
+
+def record(sheet: Sheet, module: str, bounds: Bounds) -> None:
+    """Writes the bounds down as figures."""
+    prefix = f"bounds.{module}"
+    for part in ("fetch", "decode", "preprocess", "infer", "s3", "kafka"):
+        sheet.add(f"{prefix}.{part}_cpu", getattr(bounds, f"{part}_ms"), "ms/image")
+    sheet.add(f"{prefix}.cpu", bounds.cpu_ms, "ms/image")
+    sheet.add(f"{prefix}.best_batch", bounds.best_batch, "images")
+    sheet.add(f"{prefix}.fetch_decode_alone", bounds.fetch_decode_rate, "images/s")
+    sheet.add(f"{prefix}.module_alone", bounds.module_rate, "images/s")
+    sheet.add(f"{prefix}.cores_allow", bounds.cpu_rate, "images/s")
+    sheet.add(f"{prefix}.bound", bounds.rate, "images/s")
+    sheet.add(f"{prefix}.single_image", bounds.single_image_ms, "ms")
+
+
+class _Crew:
+    """Processes that all do the same at once."""
+
+    def __init__(self, pool: ProcessPoolExecutor, size: int) -> None:
+        self._pool = pool
+        self._size = size
+
+    def do(self, function: Callable[..., T], *arguments: Any) -> list[T]:
+        """What each process returned."""
+        futures = [self._pool.submit(function, *arguments) for _ in range(self._size)]
+        return [future.result(PATIENCE_S) for future in futures]
+
+
+@contextlib.contextmanager
+def _crew(size: int) -> Iterator[_Crew]:
+    # As in the analyzer's workers: processes are the parallelism.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(size, get_context("spawn")) as pool:
+        yield _Crew(pool, size)
+
+
+def _kafka_ms(place: Workplace, servers: Servers) -> float:
+    """Kafka's CPU for a request and a result, each written and read once in large batches."""
+    spent_s = 0.0
+    for count in (RECORDS // 4, RECORDS):  # the first warms the broker's code up
+        with run_topics(place, PARTITIONS) as topics:
+            before = servers.cpu_seconds("kafka")
+            _pass_through(place, topics, count)
+            spent_s = servers.cpu_seconds("kafka") - before
+    return spent_s / RECORDS * 1000
+
+
+def _pass_through(place: Workplace, topics: KafkaSettings, count: int) -> None:
+    preload(place, topics, count, PARTITIONS)
+    _read(topics, topics.images_topic, count)
+    producer = kafka.make_producer(kafka.producer_config(topics))
+    for number in range(count):
+        # Not compressible to nothing, as results are not either.
+        producer.produce(
+            topics.results_topic, value=os.urandom(RESULT_BYTES // 2).hex(), partition=number % PARTITIONS
+        )
+    producer.flush(PATIENCE_S)
+    _read(topics, topics.results_topic, count)
+
+
+def _read(settings: KafkaSettings, topic: str, count: int) -> None:
+    consumer = kafka.make_consumer(kafka.consumer_config(settings, f"{topic}.bounds"))
+    try:
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+        seen, deadline = 0, time.monotonic() + PATIENCE_S
+        while seen < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {seen} of {count} records of {topic} came")
+            seen += len(consumer.consume(1000, 0.2))
+    finally:
+        consumer.close()
+
+
+def _module_rate(costs: list[ModuleCost], size: int) -> float:
+    """Images a second of all processes in batches of `size`."""
+    return sum(cost.infer[size].images / cost.infer[size].wall_s for cost in costs)
+
+
+def _images(spent: list[Spent]) -> int:
+    return sum(each.images for each in spent)
+
+
+def _cpu_ms(spent: list[Spent]) -> float:
+    return sum(each.cpu_s for each in spent) / _images(spent) * 1000
+
+
+def _rate(spent: list[Spent]) -> float:
+    return _images(spent) / max(each.wall_s for each in spent)

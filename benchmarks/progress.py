@@ -1,0 +1,24 @@
+"""What happens now, on standard error, and tables of what came of it, on standard output."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+_errors = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """One line about what happens now."""
+    _errors.print(text, markup=False, soft_wrap=True)
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; its first column holds names, the others numbers."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, markup=False)

@@ -3,7 +3,7 @@
 https://docs.confluent.io/kafka-clients/python/current/overview.html (synchronous commits)
 """
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from benchmarks.peers.answering import Answerer, opened
 from benchmarks.peers.job import Job, given
@@ -24,7 +24,16 @@ def run(job: Job) -> None:
             continue
         producer.produce(job.kafka.results_topic, answerer.answer(*opened(message)), message.key())
         producer.flush()
+        commit(consumer, message)
+
+
+def commit(consumer: Consumer, message: Message) -> None:
+    """Commits a record; where the group is just being divided anew, its new owner gets the record again."""
+    try:
         consumer.commit(message=message, asynchronous=False)
+    except KafkaException as error:
+        if error.args[0].code() not in (KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION):
+            raise
 
 
 if __name__ == "__main__":

@@ -66,8 +66,12 @@ def following(messages: Sequence[Message]) -> list[TopicPartition]:
 
 if __name__ == "__main__":
     job = given()
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray's sockets lie in this folder, and a socket's path must be short.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        os.environ["HOME"] = folder  # Ray keeps its token there
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.init(num_cpus=job.processes, include_dashboard=False, _temp_dir=folder)
-        run(job)
+        try:
+            run(job)
+        finally:
+            ray.shutdown()

@@ -118,7 +118,7 @@ class DatabaseSettings(Settings, frozen=True, kw_only=True):
 
 
 class ModuleSettings(Settings, frozen=True, kw_only=True):
-    """Where modules of the old server are found; read by `modules`, which imports nothing of `infra`."""
+    """What modules themselves read from the environment, since they import nothing of `infra`."""
 
     prefix: ClassVar[str] = "MODULE_"
 
@@ -126,6 +126,20 @@ class ModuleSettings(Settings, frozen=True, kw_only=True):
         str,
         Meta(description="Folders that hold a `Modules` folder, separated by `:`, for legacy imports."),
     ] = ""
+    max_batch: Annotated[
+        int, Meta(ge=1, description="`huggingface`: images that the network may be given at once.")
+    ] = 16
+    min_score: Annotated[
+        float, Meta(ge=0, le=1, description="`huggingface`: detections with this score or less are left out.")
+    ] = 0.5
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="`huggingface`: precision; `auto` is half on CUDA, `float32` on the CPU."),
+    ] = "auto"
+    compile: Annotated[
+        Literal["off", "on"],
+        Meta(description="`huggingface`: `torch.compile` the network; loading takes minutes longer."),
+    ] = "off"
 
 
 class AnalyzerSettings(Settings, frozen=True, kw_only=True):

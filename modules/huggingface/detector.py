@@ -48,7 +48,7 @@ class Detector:
         self._precision = _precision(options.dtype, self._device)
         self._min_score = options.min_score
         self._upload = Uploader(self._device)
-        self._network = torch.compile(self._model) if options.compile else self._model
+        self._network = torch.compile(self._model) if options.compile == "on" else self._model
         blank = self._blank()
         self._ranking = self._ranking_for(checkpoint, blank)
         for count in _batch_sizes(options, self._device):
@@ -126,7 +126,7 @@ class Detector:
 
 def _batch_sizes(options: Options, device: torch.device) -> list[int]:
     """What to warm up with: where it is compiled, one image, few and many are compiled apart."""
-    if not options.compile and device.type != "cuda":
+    if options.compile == "off" and device.type != "cuda":
         return [1]
     return sorted({1, min(2, options.max_batch), options.max_batch})
 

@@ -20,7 +20,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: Annotated[int, Meta(ge=1)] = 16
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.5
     dtype: Precision = "auto"
-    compile: bool = False
+    compile: Literal["off", "on"] = "off"
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> "Options":

@@ -6,30 +6,22 @@ A module that waits for a device has a second bound: what its workers' devices c
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
 import msgspec
-from confluent_kafka import TopicPartition
 
-from benchmarks import alone
+from benchmarks import alone, pass_through
 from benchmarks.alone import ModuleCost, Spent
 from benchmarks.figures import Sheet
 from benchmarks.usage import Servers
-from benchmarks.workload import Workplace, preload, run_topics
-from infra import kafka
-from infra.settings import KafkaSettings
+from benchmarks.workload import Workplace
 
 IMAGES = 300
 """Images that each process fetches or decodes."""
-RECORDS = 4000
-RESULT_BYTES = 800
-"""About what a result with two detections takes."""
 PATIENCE_S = 120.0
-PARTITIONS = 4
 
 T = TypeVar("T")
 
@@ -94,7 +86,7 @@ def measure(place: Workplace, servers: Servers, module: str, workers: int) -> Bo
         preprocess_ms=_cpu_ms([cost.preprocess for cost in costs]),
         infer_ms=_cpu_ms([cost.infer[best] for cost in costs]),
         s3_ms=s3_s / _images(fetched) * 1000,
-        kafka_ms=_kafka_ms(place, servers),
+        kafka_ms=pass_through.kafka_ms(place, servers),
         best_batch=best,
         fetch_decode_rate=_rate(both),
         module_rate=_module_rate(costs, best),
@@ -136,43 +128,6 @@ def _crew(size: int) -> Iterator[_Crew]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(size, get_context("spawn")) as pool:
         yield _Crew(pool, size)
-
-
-def _kafka_ms(place: Workplace, servers: Servers) -> float:
-    """Kafka's CPU for a request and a result, each written and read once in large batches."""
-    spent_s = 0.0
-    for count in (RECORDS // 4, RECORDS):  # the first warms the broker's code up
-        with run_topics(place, PARTITIONS) as topics:
-            before = servers.cpu_seconds("kafka")
-            _pass_through(place, topics, count)
-            spent_s = servers.cpu_seconds("kafka") - before
-    return spent_s / RECORDS * 1000
-
-
-def _pass_through(place: Workplace, topics: KafkaSettings, count: int) -> None:
-    preload(place, topics, count, PARTITIONS)
-    _read(topics, topics.images_topic, count)
-    producer = kafka.make_producer(kafka.producer_config(topics))
-    for number in range(count):
-        # Not compressible to nothing, as results are not either.
-        producer.produce(
-            topics.results_topic, value=os.urandom(RESULT_BYTES // 2).hex(), partition=number % PARTITIONS
-        )
-    producer.flush(PATIENCE_S)
-    _read(topics, topics.results_topic, count)
-
-
-def _read(settings: KafkaSettings, topic: str, count: int) -> None:
-    consumer = kafka.make_consumer(kafka.consumer_config(settings, f"{topic}.bounds"))
-    try:
-        consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-        seen, deadline = 0, time.monotonic() + PATIENCE_S
-        while seen < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"only {seen} of {count} records of {topic} came")
-            seen += len(consumer.consume(1000, 0.2))
-    finally:
-        consumer.close()
 
 
 def _module_rate(costs: list[ModuleCost], size: int) -> float:

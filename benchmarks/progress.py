@@ -1,8 +1,10 @@
 """What happens now, on standard error, and tables of what came of it, on standard output."""
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _errors = Console(stderr=True, highlight=False)
@@ -17,8 +19,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     """A table; its first column holds names, the others numbers."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
     for row in rows:
-        table.add_row(*row)
-    console = Console()
-    console.print(table, markup=False)
+        table.add_row(*map(escape, row))
+    # A pipe has no width; a terminal's own is kept.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -40,8 +40,9 @@ def time_calls(call: Call, seconds: float, clock: Clock) -> Timing:
         call()
         now = clock()
         times.append(now - started)
-        agreed = now - begun >= LEAST_S and _agree(times)
-        if agreed or now - begun >= seconds or len(times) == MOST_CALLS:
+        enough = len(times) == MOST_CALLS
+        agreed = (enough or now - begun >= LEAST_S) and _agree(times)
+        if agreed or enough or now - begun >= seconds:
             return Timing(median(times), len(times), agreed)
 
 

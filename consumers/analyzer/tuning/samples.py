@@ -36,11 +36,11 @@ def image_files(folder: Path) -> list[Path]:
     return _within(MOST_BYTES, files[:: -(-len(files) // MOST_FILES)])
 
 
-def generate(folder: Path) -> list[Path]:
+def generate(folder: Path, count: int = GENERATED) -> list[Path]:
     """Writes JPEGs with the detail and the grain of photographs, always the same."""
     random = np.random.default_rng(1)
     paths = []
-    for number in range(GENERATED):
+    for number in range(count):
         paths.append(folder / f"generated-{number:02}.jpg")
         _photograph(random).save(paths[-1], quality=_QUALITY)
     return paths

@@ -131,14 +131,14 @@ class Sweep:
 
     def _search(self, preparation: Sequence[Preparation], inference: BatchSweep) -> None:
         """Tries pairs of workers and threads, then other batches and other waits around the best so far."""
-        batch = best_batch(inference.batches)
+        batch, sizes = best_batch(inference.batches), [batch.size for batch in inference.batches]
         ranked = first_combinations(
             preparation, batch.size, self._current.max_wait_ms, batch.images_per_s, self._machine.devices
         )
-        if self._current.workers <= len(self._fleet):
+        # What is run may be advised, so it must fit into memory.
+        if self._current.workers <= len(self._fleet) and self._current.max_batch <= sizes[-1]:
             ranked.insert(1, self._current)
         self._trials.try_each(ranked, PLACES_UNTIL)
-        sizes = [batch.size for batch in inference.batches]
         self._trials.try_each(other_batches(self._trials.best().combination, sizes), BATCHES_UNTIL)
         best = self._trials.best()
         self._trials.try_each(other_waits(best.combination, best.images_per_s), WAITS_UNTIL)

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 import msgspec
 
 from consumers.analyzer.devices import device_of, gpu_count, worker_count
+from consumers.analyzer.process_environment import prepare_environment
 from consumers.analyzer.slots import Slot
 from consumers.analyzer.worker import FORCED_EXIT_S, READY, WorkerConfig, run
 from infra.exit_codes import ExitCode
@@ -87,8 +88,7 @@ class Supervisor:
             instance,
             f"{gpus} GPUs" if gpus else "the CPU",
         )
-        # Workers are the parallelism: threads of their own would make them fight for the cores.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        prepare_environment()
         self._slots = [
             _Slot(
                 config=WorkerConfig(

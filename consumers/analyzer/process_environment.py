@@ -1,4 +1,4 @@
-"""What the workers' processes are given beyond the settings: all of it is read once, when a process starts."""
+"""What workers are given beyond the settings: it is read once, when a process starts."""
 
 import os
 

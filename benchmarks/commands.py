@@ -22,9 +22,9 @@ from schemas.errors import AnalysisError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-CONTENDERS = ("ours_rows", *(peer.name for peer in PEERS))
-HEADLINE = Plan(modules=tuple(MODULES), peers=CONTENDERS, rounds=3, seconds=7.0)
-FULL = Plan(modules=tuple(MODULES), peers=CONTENDERS, rounds=5, seconds=12.0)
+CONTENDERS = tuple(peer.name for peer in PEERS)
+HEADLINE = Plan(peers=CONTENDERS, rows=("shapes",), rounds=3, seconds=7.0)
+FULL = Plan(peers=CONTENDERS, rows=tuple(MODULES), rounds=5, seconds=12.0)
 
 Modules = Annotated[str, typer.Option("--modules", help=f"Some of {', '.join(MODULES)}.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes of each contender.")]
@@ -52,6 +52,9 @@ def end_to_end_command(
     peers: Annotated[
         str, typer.Option("--peers", help=f"Whom to compare with: some of {', '.join(CONTENDERS)}.")
     ] = ",".join(CONTENDERS),
+    rows: Annotated[
+        str, typer.Option("--rows", help="Modules to measure until rows are in PostgreSQL, too.")
+    ] = "shapes",
     rounds: Rounds = HEADLINE.rounds,
     seconds: Seconds = HEADLINE.seconds,
     images: Images = 0,
@@ -61,6 +64,7 @@ def end_to_end_command(
     plan = Plan(
         modules=_names(modules, tuple(MODULES)),
         peers=_names(peers, CONTENDERS),
+        rows=_names(rows, tuple(MODULES)),
         rounds=rounds,
         seconds=seconds,
         images=images or None,

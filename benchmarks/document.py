@@ -45,6 +45,8 @@ def _section(name: str, report: Report) -> Iterator[str]:
     for table in tables(name, report):
         yield f"\n**{table.title}**\n\n"
         yield from _markdown(table)
+    if name == "stages":
+        yield "\n" + "".join(f"- {module}: {limit}\n" for module, limit in report.notes.items())
     if report.versions:
         yield "\nVersions:\n\n"
     for contender, versions in report.versions.items():

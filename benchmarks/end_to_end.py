@@ -30,10 +30,11 @@ def measure(place: Workplace, servers: Servers, plan: Plan) -> tuple[Sheet, Shee
     """Runs all rounds; returns the figures of the comparison, and those of the bounds."""
     sheet, limits = Sheet(), Sheet()
     bound_of = dict(_bounds(place, servers, plan, limits))
-    contenders = _available(plan, sheet)
+    peers = _available(plan, sheet)
     for number in range(plan.rounds):
         for module, bound in bound_of.items():
-            for contender in contenders:
+            ours = [Ours(), Ours(with_rows=True)] if module in plan.rows else [Ours()]
+            for contender in (*ours, *peers):
                 say(f"round {number + 1} of {plan.rounds}, {module}: {contender.name}")
                 _round(place, servers, plan, contender, module, bound, sheet)
     for module, bound in bound_of.items():
@@ -51,23 +52,31 @@ def _bounds(place: Workplace, servers: Servers, plan: Plan, limits: Sheet) -> It
 
 
 def _available(plan: Plan, sheet: Sheet) -> list[Peer]:
-    """Ours first, then the peers that can run here; for the others, notes say why not."""
-    contenders: list[Peer] = [Ours()]
-    for contender in (Ours(with_rows=True), *PEERS):
-        if contender.name not in plan.peers:
+    """The peers that can run here; for the others, notes say why not."""
+    peers = []
+    sheet.versions["ours"] = Ours().version()
+    for peer in PEERS:
+        if peer.name not in plan.peers:
             continue
-        reason = contender.unavailable()
-        try:
-            if not reason:
-                say(f"preparing {contender.name}")
-                contender.prepare()
-                contenders.append(contender)
-        except PeerFailed as error:
-            reason = str(error)
+        say(f"preparing {peer.name}")
+        reason = _prepare(peer)
         if reason:
-            sheet.notes[contender.name] = reason
-    sheet.versions |= {contender.name: contender.version() for contender in contenders}
-    return contenders
+            sheet.notes[peer.name] = reason
+        else:
+            sheet.versions[peer.name] = peer.version()
+            peers.append(peer)
+    return peers
+
+
+def _prepare(peer: Peer) -> str:
+    """Makes a peer ready; why it cannot be, or nothing."""
+    reason = peer.unavailable()
+    if not reason:
+        try:
+            peer.prepare()
+        except PeerFailed as error:
+            return str(error)
+    return reason
 
 
 def _round(
@@ -99,6 +108,7 @@ def record(sheet: Sheet, name: str, run: Run) -> None:
     sheet.add(f"{name}.steady", run.steady_rate, "images/s")
     sheet.add(f"{name}.cpu_per_1000_images", run.cpu_ms, "s")
     sheet.add(f"{name}.servers_cpu_per_1000_images", run.servers_cpu_ms, "s")
+    sheet.add(f"{name}.cores_used", run.cores_used, "cores")
     sheet.add(f"{name}.first_result", run.first_result_s, "s")
 
 

@@ -18,7 +18,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     modules: tuple[str, ...] = tuple(MODULES)
     peers: tuple[str, ...] = ()
-    """Contenders beside ours, by name."""
+    """Whom to compare with, by name."""
+    rows: tuple[str, ...] = ()
+    """Modules that ours is also measured with until rows are in PostgreSQL."""
     rounds: int = 3
     seconds: float = 7.0
     """How long one run should take; the number of images follows from it."""

@@ -77,6 +77,12 @@ class Run(msgspec.Struct, frozen=True):
         return (self.end.cpu_s - self.begin.cpu_s) / self.images * 1000
 
     @property
+    def cores_used(self) -> float:
+        """Cores that contender and servers kept busy together."""
+        spent = self.end.cpu_s - self.begin.cpu_s + self.end.servers_cpu_s - self.begin.servers_cpu_s
+        return spent / self.seconds
+
+    @property
     def servers_cpu_ms(self) -> float:
         """CPU milliseconds an image of the servers."""
         return (self.end.servers_cpu_s - self.begin.servers_cpu_s) / self.images * 1000

@@ -28,6 +28,9 @@ KAFKA_THREADS = ("rdk:",)
 FOREIGN_STAGES = ("fetch", "decode", "preprocess", "infer")
 """Stages that are libraries' or the module's work; all else is the service's own."""
 
+DEVICE_LIMITS = 0.85
+"""A device that works for this share of the time is what limits the rate."""
+
 
 class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """CPU milliseconds an image."""
@@ -48,8 +51,10 @@ def measure(place: Workplace, module: str, count: int, workers: int, sheet: Shee
     shares = share(accounts, threads_s, count)
     limit = ModuleTraits.of(load_module(MODULES[module])).max_batch
     prefix = f"stages.{module}"
-    for stage, busy in busy_shares(accounts).items():
-        sheet.add(f"{prefix}.busy.{stage}", busy * 100, "%")
+    busy = busy_shares(accounts)
+    for stage, busy_share in busy.items():
+        sheet.add(f"{prefix}.busy.{stage}", busy_share * 100, "%")
+    sheet.notes[module] = bottleneck(busy, shares)
     mean = sum(account.mean_batch for account in accounts) / len(accounts)
     sheet.add(f"{prefix}.mean_batch", mean, "images")
     sheet.add(f"{prefix}.batch_fill", mean / limit * 100, "%")
@@ -82,6 +87,15 @@ def busy_shares(accounts: Sequence[Account]) -> dict[str, float]:
     """Each stage's share of its time at work, the mean of the workers."""
     every = [account.busy() for account in accounts]
     return {stage: sum(busy[stage] for busy in every) / len(every) for stage in every[0]}
+
+
+def bottleneck(busy: Mapping[str, float], shares: Shares) -> str:
+    """Names what limits the rate: a device that never rests, otherwise the CPU and who takes most of it."""
+    if busy["infer"] >= DEVICE_LIMITS and shares.stages["infer"] < shares.total / 2:
+        return f"the device is the limit: it works {busy['infer']:.0%} of the time"
+    most = max(shares.stages, key=lambda stage: shares.stages[stage])
+    part = shares.stages[most] / shares.total
+    return f"the CPU is the limit; {most} takes {part:.0%} of what the workers use of it"
 
 
 def _run(place: Workplace, module: str, count: int, workers: int) -> tuple[list[Account], dict[str, float]]:

@@ -53,36 +53,48 @@ def number(value: float | None, unit: str = "") -> str:
 def _end_to_end(report: Report) -> Iterator[Table]:
     for module in MODULES:
         rows = [_contender(report, module, name) for name in LABELS]
-        columns = (
-            "",
-            "images/s",
-            "rounds",
-            "ours is",
-            "CPU s / 1,000 images",
-            "servers' CPU s / 1,000 images",
-        )
-        measured = any(row[1] != NOTHING for row in rows if row)
-        yield Table(f"{module}: end to end", columns, tuple(row for row in rows if row) if measured else ())
+        measured = report.value(f"end_to_end.{module}.ours") is not None
+        title = f"{module}: end to end"
+        efficiency = report.value(f"end_to_end.{module}.efficiency")
+        if efficiency is not None:
+            title += f"; this project reaches {efficiency:.0%} of the bound"
+        yield Table(title, _COMPARISON, tuple(row for row in rows if row) if measured else ())
+
+
+_COMPARISON = (
+    "",
+    "images/s",
+    "least to most",
+    "this project is",
+    "CPU s / 1,000 images",
+    "servers' CPU s / 1,000",
+    "cores used",
+)
 
 
 def _contender(report: Report, module: str, name: str) -> tuple[str, ...] | None:
-    prefix = f"end_to_end.{module}"
-    rate, spread = report.value(f"{prefix}.{name}"), report.spread(f"{prefix}.{name}")
-    if rate is None:
+    """One row; None for a contender that was not asked for."""
+    figure = f"end_to_end.{module}.{name}"
+    if report.value(figure) is None:
         reason = report.notes.get(f"{module}.{name}") or report.notes.get(name)
-        return (LABELS[name], NOTHING, reason.splitlines()[0], *3 * (NOTHING,)) if reason else None
-    rows_ratio = report.value(f"{prefix}.rows_ratio.{name}")
-    ratio = number(report.value(f"{prefix}.ratio.{name}"))
+        return (LABELS[name], NOTHING, reason.splitlines()[0], *4 * (NOTHING,)) if reason else None
+    spread = report.spread(figure)
+    shares = ("cpu_per_1000_images", "servers_cpu_per_1000_images", "cores_used")
     return (
         LABELS[name],
-        number(rate),
-        f"{number(spread[0])} to {number(spread[1])}" if spread else "one",
-        NOTHING
-        if ratio == NOTHING
-        else f"{ratio}x" + (f" ({number(rows_ratio)}x to rows)" if rows_ratio else ""),
-        number(report.value(f"{prefix}.{name}.cpu_per_1000_images")),
-        number(report.value(f"{prefix}.{name}.servers_cpu_per_1000_images")),
+        number(report.value(figure)),
+        f"{number(spread[0])} to {number(spread[1])}" if spread else "one round",
+        _ratio(report, module, name),
+        *(number(report.value(f"{figure}.{share}")) for share in shares),
     )
+
+
+def _ratio(report: Report, module: str, name: str) -> str:
+    ratio = report.value(f"end_to_end.{module}.ratio.{name}")
+    to_rows = report.value(f"end_to_end.{module}.rows_ratio.{name}")
+    if ratio is None:
+        return NOTHING
+    return f"{number(ratio)}x" + (f" ({number(to_rows)}x to rows)" if to_rows else "")
 
 
 def _bounds(report: Report) -> Iterator[Table]:

@@ -22,8 +22,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     s3: S3Settings
     database: DatabaseSettings
     table: str
-    """The table that a peer with `stores_rows` makes and fills: `request_id text, result json, stored_at
-    timestamptz`; the last is the moment of its insertion."""
+    """The table that a peer with `stores_rows` makes, fills and, when it is stopped, drops: `request_id text,
+    result json, stored_at timestamptz`; the last is the moment of the insertion."""
     folder: Path
     """An empty folder for logs and whatever else the run needs."""
     processes: int = 2

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,9 +19,22 @@ STOP_S = 10.0
 class Running:
     """A peer at work; `stop` it in any case."""
 
-    def __init__(self, workers: Sequence["Process"], log: Path, servers: Sequence["Process"] = ()) -> None:
+    def __init__(
+        self,
+        workers: Sequence["Process"],
+        log: Path,
+        servers: Sequence["Process"] = (),
+        clean_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A peer at work.
+
+        Args:
+            servers: processes that the peer brings along, which `clean_up` ends.
+            clean_up: called when the workers have ended, once for each call of `stop`.
+        """
         self._workers = workers
         self._servers = servers
+        self._clean_up = clean_up
         self.log = log
 
     @property
@@ -49,9 +62,11 @@ class Running:
                 raise PeerFailed(f"a worker ended with status {worker.returncode}:\n{tail(self.log)}")
 
     def stop(self) -> None:
-        """Ends the workers, then their servers; may be called twice."""
-        end(self._workers)
-        end(self._servers)
+        """Ends the workers, then what else was started or made for them; may be called twice."""
+        try:
+            end(self._workers)
+        finally:
+            self._clean_up()
 
 
 Process = subprocess.Popen[bytes]

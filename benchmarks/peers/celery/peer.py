@@ -1,7 +1,8 @@
 """Celery: a broker, the images as files, a table, the tasks, and then the workers."""
 
 import subprocess
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import psycopg2
 from psycopg2 import sql
@@ -9,7 +10,7 @@ from psycopg2 import sql
 from benchmarks.peers.base import Job, Peer, PeerFailed, Running
 from benchmarks.peers.celery import rabbitmq, tasks
 from benchmarks.peers.environments import Environment
-from benchmarks.peers.running import end, launch, tail
+from benchmarks.peers.running import Process, end, launch, tail
 
 ENQUEUE_S = 300.0
 
@@ -21,6 +22,7 @@ CREATE TABLE {} (
     stored_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 """
+DROP_TABLE = "DROP TABLE IF EXISTS {}"
 
 
 class CeleryPeer(Peer):
@@ -45,16 +47,17 @@ class CeleryPeer(Peer):
         return f"celery {self._environment.version('celery')}, RabbitMQ {rabbitmq.version()}"
 
     def start(self, job: Job) -> Running:
-        _create_table(job)
-        tasks.write(job)
-        node = rabbitmq.Node(job.folder / "rabbitmq")
-        node.start()
-        try:
+        with ExitStack() as undo:
+            _execute(job, CREATE_TABLE)
+            undo.callback(_execute, job, DROP_TABLE)
+            tasks.write(job)
+            node = rabbitmq.Node(job.folder / "rabbitmq")
+            undo.callback(node.stop)
+            node.start()
             self._enqueue(job, node)
-            return self._workers(job, node)
-        except BaseException:
-            node.stop()
-            raise
+            log = job.folder / "celery.log"
+            worker = self._work(job, node, log)
+            return Running([worker], log, node.processes, undo.pop_all().close)
 
     def _enqueue(self, job: Job, node: rabbitmq.Node) -> None:
         log = job.folder / "enqueue.log"
@@ -68,16 +71,14 @@ class CeleryPeer(Peer):
         if status:
             raise PeerFailed(f"the tasks could not be published:\n{tail(log)}")
 
-    def _workers(self, job: Job, node: rabbitmq.Node) -> Running:
-        log = job.folder / "celery.log"
+    def _work(self, job: Job, node: rabbitmq.Node, log: Path) -> Process:
         options = ("--pool", "prefork", "--concurrency", str(job.processes), "--loglevel", "WARNING")
         quiet = ("--without-gossip", "--without-mingle")
         command = ("celery", "-A", "benchmarks.peers.celery.worker", "worker", *options, *quiet)
         program = (str(self._environment.python), "-m", *command)
-        worker = launch(program, log, job, {tasks.BROKER_VARIABLE: node.url})
-        return Running([worker], log, node.processes)
+        return launch(program, log, job, {tasks.BROKER_VARIABLE: node.url})
 
 
-def _create_table(job: Job) -> None:
+def _execute(job: Job, statement: str) -> None:
     with closing(psycopg2.connect(job.database.url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL(CREATE_TABLE).format(sql.Identifier(job.table)))
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(job.table)))

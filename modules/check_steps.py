@@ -68,10 +68,11 @@ def batch_order(subject: Subject) -> str:
 
 
 def full_batch(subject: Subject) -> str:
-    """As many small images as one batch may hold."""
+    """As many small images of one kind as one batch may hold."""
     size = subject.limits.max_batch
+    order = list(islice(cycle(subject.same_kind()), size))
     started = time.monotonic()
-    _expect(subject, list(islice(cycle(subject.small()), size)))
+    _expect(subject, order)
     spent = time.monotonic() - started
     if spent > subject.limits.timeout_s:
         raise Fault(f"{size} images take {spent:.0f} s; lower max_batch or raise timeout_s")
@@ -86,6 +87,26 @@ def repeated_batch(subject: Subject) -> str:
     if not all(map(alike, first, second)):
         raise Doubt("the second time the answers differ: infer is random, or changes the items of its batch")
     return "the same answers twice"
+
+
+def submitted_ahead(subject: Subject) -> str:
+    """Where a module can leave its device at work: two batches under way at once, collected in order."""
+    module: Any = subject.module
+    halves = [name for name in ("submit", "collect") if hasattr(module, name)]
+    if not halves:
+        return "not offered"
+    if len(halves) == 1:
+        raise Fault(f"it has `{halves[0]}` alone; `submit` and `collect` come together")
+    order = subject.same_kind()[: subject.limits.max_batch]
+    batches = [order, order[1:] + order[:1]]
+    handles = [module.submit([subject.prepare(index) for index in batch]) for batch in batches]
+    for batch, handle in zip(batches, handles, strict=True):
+        answers = read_answers(module.collect(handle), len(batch))
+        for index, answer in zip(batch, answers, strict=True):
+            if not alike(answer, subject.alone[index]):
+                name = subject.samples[index].name
+                raise Fault(f"image {name!r}: `collect` answers otherwise than `infer` while a batch follows")
+    return "two batches under way at once, answered as by infer"
 
 
 def preprocess_in_threads(subject: Subject) -> str:
@@ -143,6 +164,7 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     batch_order,
     full_batch,
     repeated_batch,
+    submitted_ahead,
     preprocess_in_threads,
     memory,
     spawned_process,

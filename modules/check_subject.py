@@ -1,14 +1,14 @@
 """What the conformance check holds on to: the loaded module, its sample images and its answers to them."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import msgspec
 
 from modules.answers import Answer, alike, read_answers
 from modules.check_images import SampleImage
-from modules.contract import Module, ModuleTraits
+from modules.contract import Module, ModuleTraits, bucketing
 from schemas.errors import AnalysisError
 
 REPEAT_S = 4.0
@@ -44,8 +44,38 @@ class Subject(msgspec.Struct):
         return self.module.preprocess(self.samples[index].image.copy())
 
     def infer(self, items: Sequence[Any]) -> list[Answer]:
-        """A batch through `infer`, its answers checked."""
-        return read_answers(self.module.infer(items), len(items))
+        """Prepared images through `infer`, those of each kind together; the answers are checked."""
+        if not items:
+            return read_answers(self.module.infer(items), 0)
+        kinds: dict[Hashable, list[int]] = {}
+        for place, item in enumerate(items):
+            kinds.setdefault(self.kind(item), []).append(place)
+        answers: list[Answer] = [()] * len(items)
+        for places in kinds.values():
+            batch = [items[place] for place in places]
+            for place, answer in zip(places, read_answers(self.module.infer(batch), len(batch)), strict=True):
+                answers[place] = answer
+        return answers
+
+    def kind(self, item: Any) -> Hashable:
+        """What may share a batch with a prepared image.
+
+        Raises:
+            Fault: what the module's `bucket` returns cannot be compared.
+        """
+        kind = bucketing(self.module)(item)
+        try:
+            hash(kind)
+        except TypeError:
+            raise Fault(f"bucket returns a {type(kind).__name__}, which is not hashable") from None
+        return kind
+
+    def same_kind(self) -> list[int]:
+        """Indexes of small images that may share a batch: as many as there are of one kind."""
+        kinds: dict[Hashable, list[int]] = {}
+        for index in self.small():
+            kinds.setdefault(self.kind(self.prepare(index)), []).append(index)
+        return max(kinds.values(), key=len)
 
     def expect(self, order: Sequence[int], items: Sequence[Any], how: str = "") -> None:
         """Infers prepared images in batches of the allowed size.

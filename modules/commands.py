@@ -1,9 +1,10 @@
-"""`analysis modules`: list what is shipped, check anyone's module."""
+"""`analysis modules`: list what is shipped, check anyone's module, measure how well one finds shapes."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and check analyzer modules.")
 
 STYLES = {"passed": "green", "warning": "yellow", "failed": "bold red"}
+
+
+class Decode(StrEnum):
+    """At which scale JPEG files are decoded."""
+
+    FULL = "full"
+    REDUCED = "reduced"
 
 
 @app.command("list")
@@ -53,6 +61,38 @@ def check(
         report = check_module(module, device, samples)
     _print_json(report) if as_json else _print_lines(report)
     if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command("evaluate")
+def evaluate(
+    module: Annotated[
+        str,
+        typer.Argument(metavar="MODULE", help="`shapes`, or any other module that answers with its labels."),
+    ],
+    images: Annotated[int, typer.Option(min=1, help="How many images to draw.")] = 1000,
+    seed: Annotated[
+        int, typer.Option(help="Of the images; those of seed 1 are what `shapes` learnt from.")
+    ] = 2,
+    side: Annotated[int, typer.Option(min=64, help="Their longer side in pixels.")] = 640,
+    decode: Annotated[
+        Decode, typer.Option(help="Whether their JPEG files are decoded at the scale that the module allows.")
+    ] = Decode.FULL,
+    device: Annotated[str, typer.Option(help="Where to run: cpu, or cuda:N.")] = "cpu",
+    floor: Annotated[float, typer.Option(help="The exit code is 1 where mAP@0.5 is below this.")] = 0.0,
+) -> None:
+    """Measures how precisely a module finds drawn circles, squares, triangles and stars: mAP@0.5."""
+    from modules.loading import load_model, load_module
+    from modules.shapes.evaluation import HeldOut, evaluate, lines
+
+    with _prints_on_stderr():
+        loaded = load_module(module)
+        load_model(loaded, device)
+        found = evaluate(
+            loaded, HeldOut(images=images, seed=seed, side_px=side), reduced=decode == Decode.REDUCED
+        )
+    typer.echo("\n".join(lines(found)))
+    if found.mean_precision < floor:
         raise typer.Exit(1)
 
 

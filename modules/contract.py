@@ -4,7 +4,7 @@ A module needs no base class and no import from here. Images come upright and in
 on white), and may have been decoded at a reduced scale, see `ModuleTraits.decode_size_px`.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -13,7 +13,16 @@ from PIL.Image import Image
 from modules.errors import ModuleInvalid
 from schemas.messages import Box, Detection, Label
 
-__all__ = ["AsynchronousModule", "Box", "BucketedModule", "Detection", "Label", "Module", "ModuleTraits"]
+__all__ = [
+    "AsynchronousModule",
+    "Box",
+    "BucketedModule",
+    "Detection",
+    "Label",
+    "Module",
+    "ModuleTraits",
+    "bucketing",
+]
 
 T = TypeVar("T")
 H = TypeVar("H")
@@ -73,10 +82,23 @@ class BucketedModule(Module[T], Protocol[T]):
     def bucket(self, prepared: T) -> Hashable:
         """Names the kind of a prepared image: a batch holds items of one kind only, the oldest first.
 
-        Where a module has no such method, the kind is the `shape` of an array or tensor, and all else is
-        of one kind. Called by the image threads; it must be quick.
+        Where a module has no such method, see `bucketing`. Called by the image threads; it must be quick.
         """
         ...
+
+
+def bucketing(module: Module[Any]) -> Callable[[Any], Hashable]:
+    """What tells a module's prepared images apart into kinds: its own `bucket`, or else their `shape`.
+
+    What has no `shape`, unlike an array or a tensor, is all of one kind.
+    """
+    own: Callable[[Any], Hashable] = getattr(module, "bucket", _shape)
+    return own
+
+
+def _shape(prepared: Any) -> Hashable:
+    shape = getattr(prepared, "shape", None)
+    return None if shape is None else tuple(shape)
 
 
 class AsynchronousModule(Module[T], Protocol[T, H]):

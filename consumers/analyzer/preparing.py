@@ -11,7 +11,7 @@ from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.decoding import open_image
 from consumers.analyzer.errors import ImageError
 from consumers.analyzer.window import Task
-from modules.contract import Module, ModuleTraits
+from modules.contract import Module, ModuleTraits, bucketing
 from schemas.errors import ErrorCode
 
 
@@ -27,7 +27,7 @@ class Prepare:
         hand_on: Callable[[Hashable, Task], None],
     ) -> None:
         self._module = module
-        self._kind: Callable[[Any], Hashable] = getattr(module, "bucket", _shape)
+        self._kind = bucketing(module)
         self._decode_size_px = ModuleTraits.of(module).decode_size_px
         self._max_pixels = max_pixels
         self._budget = budget
@@ -77,12 +77,6 @@ class Prepare:
         assert task.prepared_lease is not None
         task.prepared_lease.keep(_size_bytes(task.prepared))
         return kind
-
-
-def _shape(prepared: Any) -> Hashable:
-    """What may share a batch where the module does not say: arrays or tensors of one shape, and all else."""
-    shape = getattr(prepared, "shape", None)
-    return None if shape is None else tuple(shape)
 
 
 def _size_bytes(prepared: Any) -> int | None:

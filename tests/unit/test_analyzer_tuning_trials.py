@@ -153,8 +153,8 @@ def test_the_advice_says_what_it_rests_on() -> None:
     given = advice()
     assert given.images_per_s == given.current_images_per_s == 105
     text = " ".join(given.reasons)
-    assert "1 of 2 combinations reach 95% of the best, 105 images/s" in text
-    assert "prepare 900 and infer 160 images/s: inference takes longer" in text
+    assert "of 2 combinations, 1 came within 5% of the best, 105 images/s" in text
+    assert "prepare 900 images/s and infer 160 images/s: inference takes longer" in text
     assert "2 workers must have as many partitions" in text
     assert given.remarks == ("something was left out",)
 

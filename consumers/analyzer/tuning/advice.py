@@ -8,7 +8,7 @@ from consumers.analyzer.tuning.choosing import (
     contenders,
 )
 from consumers.analyzer.tuning.figures import Advice, Combination, Throughput
-from consumers.analyzer.tuning.notes import counted
+from consumers.analyzer.tuning.notes import counted, per_second
 from consumers.analyzer.tuning.sweep import Figures
 from infra.settings import AnalyzerSettings, variable
 
@@ -52,9 +52,9 @@ def _why_this(pipeline: tuple[Throughput, ...], best: Throughput) -> str:
     most = max(one.images_per_s for one in pipeline)
     good = len(contenders(pipeline, GOOD_ENOUGH))
     return (
-        f"{good} of {counted(len(pipeline), 'combination')} reach {GOOD_ENOUGH:.0%} of the best, {most:.0f} "
-        "images/s: the choice has the fewest workers of these, then the smallest batch, the shortest wait, "
-        "the fewest threads"
+        f"of {counted(len(pipeline), 'combination')}, {good} came within {1 - GOOD_ENOUGH:.0%} of the best, "
+        f"{per_second(most)}; the choice among those: fewest workers, then the smallest batch, the shortest "
+        "wait, the fewest threads"
     )
 
 
@@ -64,8 +64,8 @@ def _what_limits(figures: Figures, best: Throughput, devices: int) -> str:
     inferred = best_batch(figures.inference.batches).images_per_s * min(workers, devices)
     slower = "preparing them" if prepared < inferred else "inference"
     return (
-        f"each alone, {counted(workers, 'worker')} can prepare {prepared:.0f} and infer {inferred:.0f} "
-        f"images/s: {slower} takes longer"
+        f"each alone, {counted(workers, 'worker')} can prepare {per_second(prepared)} and infer "
+        f"{per_second(inferred)}: {slower} takes longer"
     )
 
 

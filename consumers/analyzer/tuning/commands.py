@@ -1,6 +1,7 @@
 """`analysis modules bench`."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +36,7 @@ def bench(
     starts them. Needs no Kafka and no object store.
     """
     from consumers.analyzer.tuning.bench import run_bench
+    from infra.exit_codes import ExitCode
     from infra.settings import AnalyzerSettings, load
 
     environ = {**os.environ, "ANALYZER_MODULE": module}
@@ -42,6 +44,8 @@ def bench(
         environ["ANALYZER_GPUS"] = gpus
     if plot is not None:
         _check_folder(plot)
+    # As Ctrl-C does: the measuring processes end with this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.INTERRUPTED))
     report = run_bench(load(AnalyzerSettings, environ), images, seconds, _say)
     if plot is not None:
         _draw(report, plot)

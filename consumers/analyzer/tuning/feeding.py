@@ -22,8 +22,8 @@ from schemas.messages import VERSION, Detection, ImageReference, ModuleIdentity,
 BUCKET = "bench"
 LOOK_S = 0.2
 """How often the feeding thread looks whether the pipeline still works."""
-WARM_BATCHES, COUNTED_BATCHES = 1, 2
-"""Batches that must come through at least, however short the time: the first is not counted."""
+LEAST_BATCHES = 2
+"""Full batches' worth of images that must come through, however short the time: the first is not counted."""
 
 
 class FullLoad(msgspec.Struct, frozen=True):
@@ -47,6 +47,7 @@ class Feeder:
     def __init__(self, module: Module[Any], files: Mapping[str, bytes], settings: AnalyzerSettings) -> None:
         self._names = list(files)
         self._settings = settings
+        self._ahead = hasattr(module, "submit")
         self._account = Account()
         self._answers = _NotedAnswers(ModuleIdentity(module.name, module.version))
         self._pipeline = Pipeline(
@@ -71,8 +72,9 @@ class Feeder:
         Raises:
             AnalysisError: an image failed, or the device has no memory for a single one.
         """
-        most = 4 * self._settings.image_threads + 3 * self._settings.max_batch
-        least = (WARM_BATCHES + COUNTED_BATCHES) * self._settings.max_batch
+        # A batch on the device, one more where the module takes it ahead, and one that is being filled.
+        most = 4 * self._settings.image_threads + (2 + self._ahead) * self._settings.max_batch
+        least = LEAST_BATCHES * self._settings.max_batch
         started = time.monotonic()
         while time.monotonic() - started < seconds or len(self._answers.finished) < least:
             while self._in_flight < most:

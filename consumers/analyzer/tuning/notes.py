@@ -21,3 +21,8 @@ class Notes:
 def counted(number: int, noun: str) -> str:
     """A number and its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def per_second(images: float) -> str:
+    """Images a second with about three digits."""
+    return f"{images:.{2 if images < 10 else 1 if images < 100 else 0}f} images/s"

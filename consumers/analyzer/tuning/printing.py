@@ -8,6 +8,7 @@ from rich.text import Text
 
 from consumers.analyzer.tuning.choosing import best_batch, best_throughput
 from consumers.analyzer.tuning.figures import Advice, BatchSweep, Preparation, Report, Throughput
+from consumers.analyzer.tuning.notes import per_second
 
 _BAR_WIDTH = 24
 _MEBIBYTE = 2**20
@@ -37,7 +38,7 @@ def _inference(sweep: BatchSweep) -> Table:
         memory = "" if batch.memory_bytes is None else f"{batch.memory_bytes / _MEBIBYTE:.0f} MiB"
         table.add_row(
             str(batch.size),
-            f"{batch.images_per_s:.0f}",
+            _number(batch.images_per_s),
             _bar(batch.images_per_s / most, chosen=batch is best),
             f"{batch.ms:.2f}" + ("" if batch.steady else " ±"),
             memory,
@@ -52,7 +53,7 @@ def _preparation(figures: Sequence[Preparation]) -> Table:
         table.add_row(
             str(figure.workers),
             str(figure.threads),
-            f"{figure.images_per_s:.0f}",
+            _number(figure.images_per_s),
             _bar(figure.images_per_s / most),
             f"{figure.cpu_ms:.2f}",
         )
@@ -72,7 +73,7 @@ def _pipeline(figures: Sequence[Throughput]) -> Table:
             str(combination.threads),
             str(combination.max_batch),
             f"{combination.max_wait_ms:g}",
-            f"{figure.images_per_s:.0f}",
+            _number(figure.images_per_s),
             _bar(figure.images_per_s / most, chosen=figure is best),
             f"{figure.mean_batch:.1f}",
             _runs(figure),
@@ -91,11 +92,11 @@ def _print_advice(advice: Advice, console: Console) -> None:
         for share, ms in (("half", latency.p50_ms), ("95 %", latency.p95_ms), ("99 %", latency.p99_ms))
     )
     lines = [
-        f"Expect {advice.images_per_s:.0f} images/s, less the CPU that Kafka and the object store take.",
-        f"At {latency.images_per_s:.0f} images/s, arriving at random, are answered {half}.",
+        f"Expect {per_second(advice.images_per_s)}, less the CPU that Kafka and the object store take.",
+        f"At {per_second(latency.images_per_s)}, arriving at random, are answered {half}.",
     ]
     if advice.current_images_per_s is not None:
-        lines.append(f"With the settings in force it is {advice.current_images_per_s:.0f} images/s.")
+        lines.append(f"With the settings in force it is {per_second(advice.current_images_per_s)}.")
     for line in (*lines, *(f"- {reason}." for reason in (*advice.reasons, *advice.remarks))):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -111,7 +112,11 @@ def _bar(share: float, *, chosen: bool = False) -> Text:
     return Text("█" * max(1, round(share * _BAR_WIDTH)), "green" if chosen else "blue")
 
 
+def _number(images_per_s: float) -> str:
+    return per_second(images_per_s).partition(" ")[0]
+
+
 def _runs(figure: Throughput) -> str:
     if len(figure.runs) == 1:
         return "1"
-    return f"{len(figure.runs)}: {min(figure.runs):.0f} to {max(figure.runs):.0f}"
+    return f"{len(figure.runs)}: {_number(min(figure.runs))} to {_number(max(figure.runs))}"

@@ -19,7 +19,7 @@ from consumers.analyzer.tuning.choosing import best_batch
 from consumers.analyzer.tuning.figures import BatchSweep, Combination, Latency, Preparation, Throughput
 from consumers.analyzer.tuning.fleet import Fleet
 from consumers.analyzer.tuning.measuring import percentile
-from consumers.analyzer.tuning.notes import Notes, counted
+from consumers.analyzer.tuning.notes import Notes, counted, per_second
 from consumers.analyzer.tuning.orders import Infer, PacePipeline, Prepare
 from consumers.analyzer.tuning.trials import Trials
 from infra.settings import AnalyzerSettings
@@ -96,9 +96,7 @@ class Sweep:
         (sweep,) = self._fleet.ask(Infer(seconds=self._budget.left(INFER_UNTIL)), 1)
         assert isinstance(sweep, BatchSweep)
         for batch in sweep.batches:
-            self._notes.say(
-                f"infer: batch {batch.size}: {batch.images_per_s:.0f} images/s, {batch.ms:.1f} ms"
-            )
+            self._notes.say(f"infer: batch {batch.size}: {per_second(batch.images_per_s)}, {batch.ms:.1f} ms")
         if sweep.ended:
             self._notes.remark(f"no larger batches alone: {sweep.ended}")
         return sweep
@@ -126,7 +124,7 @@ class Sweep:
                 self._notes.remark(f"time was up before preparation with {place}")
                 break
             figures.append(merged(self._fleet.ask(Prepare(threads=threads, seconds=seconds), count)))
-            self._notes.say(f"prepare: {place}: {figures[-1].images_per_s:.0f} images/s")
+            self._notes.say(f"prepare: {place}: {per_second(figures[-1].images_per_s)}")
         return tuple(figures)
 
     def _search(self, preparation: Sequence[Preparation], inference: BatchSweep) -> None:
@@ -153,7 +151,7 @@ class Sweep:
         )
         spent_ms = [value for part in self._fleet.ask(order, workers) for value in part]
         p50_ms, p95_ms, p99_ms = (percentile(spent_ms, share) for share in (0.5, 0.95, 0.99))
-        self._notes.say(f"latency at {rate:.0f} images/s: p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms")
+        self._notes.say(f"latency at {per_second(rate)}: p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms")
         return Latency(images_per_s=rate, images=len(spent_ms), p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms)
 
 

@@ -11,7 +11,7 @@ from consumers.analyzer.tuning.feeding import FullLoad
 from consumers.analyzer.tuning.figures import Combination, Throughput
 from consumers.analyzer.tuning.fleet import Fleet
 from consumers.analyzer.tuning.measuring import steady_rate
-from consumers.analyzer.tuning.notes import Notes, counted
+from consumers.analyzer.tuning.notes import Notes, counted, per_second
 from consumers.analyzer.tuning.orders import FillPipeline
 from schemas.errors import AnalysisError, ErrorCode
 
@@ -90,7 +90,7 @@ class Trials:
         rate = sum(rate_of(load, combination.max_batch, seconds) for load in loads)
         self._rates[combination].append(rate)
         self._batches[combination].append(fmean(load.mean_batch for load in loads))
-        self._notes.say(f"pipeline: {described(combination)}: {rate:.0f} images/s")
+        self._notes.say(f"pipeline: {described(combination)}: {per_second(rate)}")
 
 
 def rate_of(load: FullLoad, max_batch: int, seconds: float) -> float:

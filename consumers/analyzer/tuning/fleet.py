@@ -1,7 +1,6 @@
 """The measuring processes, seen from their parent."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from consumers.analyzer.devices import device_of
+from consumers.analyzer.process_environment import prepare_environment
 from consumers.analyzer.supervisor import describe
 from consumers.analyzer.tuning.orders import BenchConfig, Loaded, Order
 from consumers.analyzer.tuning.process import run
@@ -45,8 +45,7 @@ class Fleet:
         self._timeout_s = 0.0
 
     def __enter__(self) -> "Fleet":
-        # As the supervisor does: workers are the parallelism.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        prepare_environment()
         return self
 
     def __exit__(

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench lock clean
+.PHONY: help setup demo up down test lint bench bench-full lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ UV = $(shell command -v uv || echo $(BIN)/uv)
 INSTALLED := $(VENV)/.installed
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(INSTALLED)  ## make .venv and install what is pinned
 
@@ -42,9 +42,13 @@ lint: setup  ## style, types and layout
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: setup  ## measure images a second, end to end, on the local stack
+bench: setup  ## compare with the alternatives on the local stack: under 20 minutes
 	$(BIN)/analysis up --services-only
-	$(BIN)/python -m benchmarks.end_to_end
+	$(BIN)/python -m benchmarks headline
+
+bench-full: setup  ## measure everything, with more and longer rounds: hours
+	$(BIN)/analysis up --services-only
+	$(BIN)/python -m benchmarks full
 
 lock: setup  ## resolve requirements and Kafka's jars anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade requirements.in -o requirements.txt

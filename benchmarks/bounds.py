@@ -20,7 +20,7 @@ from benchmarks.usage import Servers
 from benchmarks.workload import Workplace
 
 IMAGES = 300
-"""Images that each process fetches or decodes."""
+"""Images that each process fetches or decodes, where no other number is asked for."""
 PATIENCE_S = 120.0
 
 T = TypeVar("T")
@@ -66,16 +66,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return measured_rate / self.rate
 
 
-def measure(place: Workplace, servers: Servers, module: str, workers: int) -> Bounds:
+def measure(place: Workplace, servers: Servers, module: str, workers: int, images: int = IMAGES) -> Bounds:
     """Measures every part, one after the other."""
     where = (place.s3, place.bucket, place.keys)
     with _crew(workers) as crew:
         crew.do(alone.fetch, *where, len(place.keys))
         before = servers.cpu_seconds("s3")
-        fetched = crew.do(alone.fetch, *where, IMAGES)
+        fetched = crew.do(alone.fetch, *where, images)
         s3_s = servers.cpu_seconds("s3") - before
-        decoded = crew.do(alone.decode, *where, module, IMAGES)
-        both = crew.do(alone.fetch_and_decode, *where, module, IMAGES)
+        decoded = crew.do(alone.decode, *where, module, images)
+        both = crew.do(alone.fetch_and_decode, *where, module, images)
         costs = crew.do(alone.run_module, *where, module)
     with _crew(1) as crew:
         (single_ms,) = crew.do(alone.single_image_ms, *where, module)

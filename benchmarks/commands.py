@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -11,6 +11,7 @@ from benchmarks import document
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import RESULTS
 from benchmarks.growth import BACKLOGS
+from benchmarks.images import DISTINCT
 from benchmarks.peers.base import PeerFailed
 from benchmarks.peers.catalog import PEERS
 from benchmarks.plan import MODULES, Plan
@@ -26,6 +27,14 @@ CONTENDERS = tuple(peer.name for peer in PEERS)
 HEADLINE = Plan(peers=CONTENDERS, rows=("shapes",), rounds=3, seconds=7.0)
 FULL = Plan(peers=CONTENDERS, rows=tuple(MODULES), rounds=5, seconds=12.0)
 
+
+class Options(NamedTuple):
+    """What holds for every command."""
+
+    results: Path
+    distinct: int
+
+
 Modules = Annotated[str, typer.Option("--modules", help=f"Some of {', '.join(MODULES)}.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes of each contender.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds; figures are their medians.")]
@@ -40,9 +49,12 @@ ALL_MODULES = ",".join(MODULES)
 def options(
     context: typer.Context,
     results: Annotated[Path, typer.Option("--results", help="Folder of the files with figures.")] = RESULTS,
+    distinct: Annotated[
+        int, typer.Option("--distinct", min=1, help="How many different images there are.")
+    ] = DISTINCT,
 ) -> None:
     """Benchmarks: each command measures on the local stack and writes a file of figures."""
-    context.obj = results
+    context.obj = Options(results, distinct)
 
 
 @app.command("end-to-end")
@@ -174,8 +186,8 @@ def _session(context: typer.Context) -> Iterator[Session]:
     try:
         servers = Servers()
         say("drawing and storing the images")
-        with workplace() as place:
-            yield Session(place, servers, context.obj)
+        with workplace(context.obj.distinct) as place:
+            yield Session(place, servers, context.obj.results)
     except (AnalysisError, BenchmarkError, PeerFailed) as error:
         say(f"error: {error}")
         raise typer.Exit(1) from None

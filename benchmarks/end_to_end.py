@@ -46,7 +46,9 @@ def measure(place: Workplace, servers: Servers, plan: Plan) -> tuple[Sheet, Shee
 def _bounds(place: Workplace, servers: Servers, plan: Plan, limits: Sheet) -> Iterator[tuple[str, Bounds]]:
     for module in plan.modules:
         say(f"bounds of {module}")
-        found = bounds.measure(place, servers, MODULES[module], plan.workers)
+        found = bounds.measure(
+            place, servers, MODULES[module], plan.workers, min(bounds.IMAGES, plan.images or bounds.IMAGES)
+        )
         bounds.record(limits, module, found)
         yield module, found
 

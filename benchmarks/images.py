@@ -7,7 +7,6 @@ would take twice as long. Some flat shapes are drawn on top, so that a shape det
 
 import io
 import math
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -29,12 +28,11 @@ _SHORTEST_CROP = 0.55
 _COLOURS = ((220, 40, 40), (40, 90, 220), (40, 170, 70), (240, 200, 40), (250, 250, 250), (30, 30, 30))
 
 
-def jpegs(count: int = DISTINCT) -> Iterator[bytes]:
-    """Encoded images; the n-th is the same in every run."""
-    for number in range(count):
-        buffer = io.BytesIO()
-        draw(number).save(buffer, "JPEG", quality=QUALITY)
-        yield buffer.getvalue()
+def jpeg(number: int) -> bytes:
+    """The n-th image as a file; the same in every run."""
+    buffer = io.BytesIO()
+    draw(number).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
 
 
 def draw(number: int) -> Image.Image:

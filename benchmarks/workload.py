@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from psycopg2 import sql
 
-from benchmarks.images import jpegs
+from benchmarks.images import DISTINCT, jpeg
 from infra import kafka, topics
 from infra.migrations import migrate
 from infra.postgres import connect
@@ -36,10 +36,10 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.contextmanager
-def workplace() -> Iterator[Workplace]:
-    """Makes a bucket with the images and a database; both are deleted at the end."""
+def workplace(distinct: int = DISTINCT) -> Iterator[Workplace]:
+    """Makes a bucket with `distinct` images and a database; both are deleted at the end."""
     name = f"bench-{uuid.uuid4().hex[:12]}"
-    with _images(name) as keys, _database(name) as database:
+    with _images(name, distinct) as keys, _database(name) as database:
         yield Workplace(
             kafka=load(KafkaSettings),
             s3=msgspec.structs.replace(load(S3Settings), uploads_bucket=name, allowed_buckets=(name,)),
@@ -93,13 +93,13 @@ def request(place: Workplace, number: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _images(bucket: str) -> Iterator[tuple[str, ...]]:
+def _images(bucket: str, count: int) -> Iterator[tuple[str, ...]]:
     client = make_client(load(S3Settings))
     client.create_bucket(Bucket=bucket)
     keys = []
     try:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for number, image in enumerate(threads.map(lambda each: each, jpegs())):
+            for number, image in enumerate(threads.map(jpeg, range(count))):
                 keys.append(f"{number:03}.jpg")
                 client.put_object(Bucket=bucket, Key=keys[-1], Body=image)
         yield tuple(keys)

@@ -18,6 +18,7 @@ from benchmarks.alone import ModuleCost, Spent
 from benchmarks.figures import Sheet
 from benchmarks.usage import Servers
 from benchmarks.workload import Workplace
+from consumers.analyzer.process_environment import prepare_environment
 
 IMAGES = 300
 """Images that each process fetches or decodes, where no other number is asked for."""
@@ -124,8 +125,7 @@ class _Crew:
 
 @contextlib.contextmanager
 def _crew(size: int) -> Iterator[_Crew]:
-    # As in the analyzer's workers: processes are the parallelism.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    prepare_environment()  # that of the analyzer's workers
     with ProcessPoolExecutor(size, get_context("spawn")) as pool:
         yield _Crew(pool, size)
 

@@ -1,5 +1,7 @@
 """The commands: one for each file of results, two for all of them, and one for the document."""
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,7 +159,7 @@ def headline_command(context: typer.Context) -> None:
         session.start_up(HEADLINE.modules, 1)
         session.dissect(HEADLINE.modules, HEADLINE.seconds, HEADLINE.workers)
         session.delay(HEADLINE.modules, HEADLINE.seconds, HEADLINE.workers)
-    document.write()
+    _update_document(context)
 
 
 @app.command("full")
@@ -171,7 +173,7 @@ def full_command(context: typer.Context) -> None:
         session.scale(("dummy", "simulated"), FULL.seconds)
         session.pile_up(("dummy",), max(BACKLOGS))
         session.remember(("dummy", "shapes"), 50_000)
-    document.write()
+    _update_document(context)
 
 
 @app.command("document")
@@ -180,9 +182,17 @@ def document_command() -> None:
     document.write()
 
 
+def _update_document(context: typer.Context) -> None:
+    """Writes the document, unless the figures went elsewhere than to the files that it is made of."""
+    if context.obj.results == RESULTS:
+        document.write()
+
+
 @contextmanager
 def _session(context: typer.Context) -> Iterator[Session]:
     """Images, a database and the servers; what a person can put right is told in a sentence."""
+    # The contenders' processes are in sessions of their own: however this one ends, it has to end them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         servers = Servers()
         say("drawing and storing the images")

@@ -22,6 +22,8 @@ from schemas.messages import VERSION, Detection, ImageReference, ModuleIdentity,
 BUCKET = "bench"
 LOOK_S = 0.2
 """How often the feeding thread looks whether the pipeline still works."""
+FETCHED_AHEAD = 8
+"""Images that wait before the pipeline, so that it does not wait for the feeding thread."""
 LEAST_BATCHES = 2
 """Full batches' worth of images that must come through, however short the time: the first is not counted."""
 
@@ -47,7 +49,6 @@ class Feeder:
     def __init__(self, module: Module[Any], files: Mapping[str, bytes], settings: AnalyzerSettings) -> None:
         self._names = list(files)
         self._settings = settings
-        self._ahead = hasattr(module, "submit")
         self._account = Account()
         self._answers = _NotedAnswers(ModuleIdentity(module.name, module.version))
         self._pipeline = Pipeline(
@@ -72,14 +73,15 @@ class Feeder:
         Raises:
             AnalysisError: an image failed, or the device has no memory for a single one.
         """
-        # A batch on the device, one more where the module takes it ahead, and one that is being filled.
-        most = 4 * self._settings.image_threads + (2 + self._ahead) * self._settings.max_batch
+        # What fills every stage: a batch on the device, one submitted ahead, one that is being filled.
+        most = FETCHED_AHEAD + 4 * self._settings.image_threads + 3 * self._settings.max_batch
         least = LEAST_BATCHES * self._settings.max_batch
         started = time.monotonic()
-        while time.monotonic() - started < seconds or len(self._answers.finished) < least:
-            while self._in_flight < most:
+        while time.monotonic() - started < seconds or self._answers.count < least:
+            answered = self._answers.count
+            while self._submitted - answered < most:
                 self._submit(time.monotonic())
-            self._wait()
+            self._wait(answered)
         fed_s = time.monotonic() - started
         self._drain()
         finished_s = [at - started for at in self._answers.finished]
@@ -100,21 +102,17 @@ class Feeder:
         self._drain()
         return self._answers.latencies_ms
 
-    @property
-    def _in_flight(self) -> int:
-        return self._submitted - len(self._answers.finished)
-
     def _submit(self, arrived_at: float) -> None:
         name = self._names[self._submitted % len(self._names)]
         self._submitted += 1
         self._pipeline.submit(record(name, self._submitted, arrived_at))
 
     def _drain(self) -> None:
-        while self._in_flight:
-            self._wait()
+        while (answered := self._answers.count) < self._submitted:
+            self._wait(answered)
 
-    def _wait(self) -> None:
-        self._answers.wait_for_more(LOOK_S)
+    def _wait(self, answered: int) -> None:
+        self._answers.wait_beyond(answered, LOOK_S)
         self._look()
 
     def _look(self) -> None:
@@ -168,10 +166,15 @@ class _NotedAnswers(Answers):
         self.failure = self.failure or error
         self._note(task)
 
-    def wait_for_more(self, timeout_s: float) -> None:
-        """Returns at the next answer, or after a while."""
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.finished)
+
+    def wait_beyond(self, count: int, timeout_s: float) -> None:
+        """Returns once there are more than `count`, or after a while."""
         with self._news:
-            self._news.wait(timeout_s)
+            self._news.wait_for(lambda: self.count > count, timeout_s)
 
     def _note(self, task: Task) -> None:
         now = time.monotonic()

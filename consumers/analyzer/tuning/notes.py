@@ -25,4 +25,4 @@ def counted(number: int, noun: str) -> str:
 
 def per_second(images: float) -> str:
     """Images a second with about three digits."""
-    return f"{images:.{2 if images < 10 else 1 if images < 100 else 0}f} images/s"
+    return f"{images:,.{2 if images < 10 else 1 if images < 100 else 0}f} images/s"

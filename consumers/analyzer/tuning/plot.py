@@ -48,7 +48,7 @@ def _panel(
     lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
     for x, y, batch in points:
         radius = 6 if batch.size == chosen else 3
-        tip = f"batch {batch.size}: {value(batch):.4g} {name}"
+        tip = f"batch {batch.size}: {_readable(value(batch))} {name}"
         lines.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"><title>{tip}</title></circle>'
         )
@@ -64,7 +64,7 @@ def _grid(name: str, top: float) -> list[str]:
         value = top * tick / _TICKS
         y = _y(value, top)
         lines.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#ddd"/>')
-        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
+        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_readable(value)}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     lines.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">images a batch</text>')
     return lines
@@ -79,6 +79,10 @@ def _x(number: int, count: int) -> float:
 def _y(value: float, top: float) -> float:
     inner = _HEIGHT - _TOP - _BOTTOM
     return _TOP + inner * (1 - value / top)
+
+
+def _readable(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _round_up(value: float) -> float:

@@ -19,9 +19,12 @@ def print_report(report: Report, console: Console) -> None:
     subject = report.subject
     source = subject.source or "generated photographs; give your own with --images"
     console.print(
-        f"[bold]{subject.module} {subject.version}[/] on {subject.device}, {subject.cores} cores, "
+        f"{subject.module} {subject.version} on {subject.device}, {subject.cores} cores, "
         f"{subject.images} images ({source})",
+        style="bold",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     for table in (_inference(report.inference), _preparation(report.preparation), _pipeline(report.pipeline)):
         console.print()
@@ -98,7 +101,7 @@ def _print_advice(advice: Advice, console: Console) -> None:
     if advice.current_images_per_s is not None:
         lines.append(f"With the settings in force it is {per_second(advice.current_images_per_s)}.")
     for line in (*lines, *(f"- {reason}." for reason in (*advice.reasons, *advice.remarks))):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -47,6 +47,7 @@ class Workbench:
     def __init__(self, module: Module[Any], config: orders.BenchConfig) -> None:
         self._module: Any = module
         self._config = config
+        self._asynchronous = hasattr(module, "submit") and hasattr(module, "collect")
         self._traits = ModuleTraits.of(module)
         largest = config.settings.max_image_bytes
         read, self._skipped = read_samples([Path(name) for name in config.files], largest, self._show)
@@ -110,7 +111,7 @@ class Workbench:
     def _time_batch(self, size: int, seconds: float) -> Batch:
         batch = list(itertools.islice(itertools.cycle(self._items), size))
         _settle_device_memory(self._config.device)
-        ahead = _Ahead(self._module, batch) if hasattr(self._module, "submit") else None
+        ahead = _Ahead(self._module, batch) if self._asynchronous else None
         share = seconds / 2 if ahead else seconds
         alone = fed = time_calls(lambda: read_answers(self._module.infer(batch), size), share, clock)
         if ahead is not None:

@@ -32,6 +32,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     fetch_ms: float
     decode_ms: float
+    """At the scale that the module asks for."""
+    decode_full_ms: float
+    """All pixels: no part of the bound, but what others do."""
     preprocess_ms: float
     infer_ms: float
     """At the best batch size."""
@@ -76,6 +79,7 @@ def measure(place: Workplace, servers: Servers, module: str, workers: int, image
         fetched = crew.do(alone.fetch, *where, images)
         s3_s = servers.cpu_seconds("s3") - before
         decoded = crew.do(alone.decode, *where, module, images)
+        decoded_full = crew.do(alone.decode, *where, None, images)
         both = crew.do(alone.fetch_and_decode, *where, module, images)
         costs = crew.do(alone.run_module, *where, module)
     with _crew(1) as crew:
@@ -84,6 +88,7 @@ def measure(place: Workplace, servers: Servers, module: str, workers: int, image
     return Bounds(
         fetch_ms=_cpu_ms(fetched),
         decode_ms=_cpu_ms(decoded),
+        decode_full_ms=_cpu_ms(decoded_full),
         preprocess_ms=_cpu_ms([cost.preprocess for cost in costs]),
         infer_ms=_cpu_ms([cost.infer[best] for cost in costs]),
         s3_ms=s3_s / _images(fetched) * 1000,
@@ -99,7 +104,7 @@ def measure(place: Workplace, servers: Servers, module: str, workers: int, image
 def record(sheet: Sheet, module: str, bounds: Bounds) -> None:
     """Writes the bounds down as figures."""
     prefix = f"bounds.{module}"
-    for part in ("fetch", "decode", "preprocess", "infer", "s3", "kafka"):
+    for part in ("fetch", "decode", "decode_full", "preprocess", "infer", "s3", "kafka"):
         sheet.add(f"{prefix}.{part}_cpu", getattr(bounds, f"{part}_ms"), "ms/image")
     sheet.add(f"{prefix}.cpu", bounds.cpu_ms, "ms/image")
     sheet.add(f"{prefix}.best_batch", bounds.best_batch, "images")

@@ -123,7 +123,8 @@ def compare(sheet: Sheet, module: str, peers: Sequence[str]) -> None:
 
 
 def add_efficiency(sheet: Sheet, module: str, bound: Bounds) -> None:
-    """Adds the share of the bound that ours reached."""
+    """Adds the shares that ours reached of the bound, and of what the modules alone can do."""
     ours = sheet.median(f"{PREFIX}.{module}.ours")
     if ours is not None:
         sheet.add(f"{PREFIX}.{module}.efficiency", bound.efficiency(ours), "of the bound")
+        sheet.add(f"{PREFIX}.{module}.of_module_alone", ours / bound.module_rate, "of the module alone")

@@ -111,6 +111,7 @@ def _bounds(report: Report) -> Iterator[Table]:
         "module alone, images/s": "module_alone",
         "its best batch, images": "best_batch",
         "**bound, images/s**": "bound",
+        "beside it: decode in full, CPU ms an image": "decode_full_cpu",
     }
     yield _by_module("bounds: each part alone", report, "bounds", lines)
 

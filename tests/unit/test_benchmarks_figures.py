@@ -31,6 +31,7 @@ def some_bounds(**changes: float) -> Bounds:
     plain = Bounds(
         fetch_ms=0.5,
         decode_ms=2.5,
+        decode_full_ms=5.0,
         preprocess_ms=0.5,
         infer_ms=3.0,
         s3_ms=1.0,

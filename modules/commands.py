@@ -28,15 +28,17 @@ class Decode(StrEnum):
 
 @app.command("list")
 def list_modules() -> None:
-    """Lists the shipped modules: name, version, and whether what they require is installed."""
+    """Lists the shipped modules: name and argument, version, and whether what they require is installed."""
+    import inspect
+
     from modules.loading import SHIPPED_DIR, shipped_class, shipped_names
     from modules.requirements import install_command, missing
 
     for name in shipped_names():
-        folder = SHIPPED_DIR / name
-        version = getattr(shipped_class(name), "version", "?")
+        folder, cls = SHIPPED_DIR / name, shipped_class(name)
+        spec = ":".join([name, *(argument.upper() for argument in inspect.signature(cls).parameters)])
         state = f"needs: {install_command(folder)}" if missing(folder) else "ready"
-        typer.echo(f"{name:<14} {version:<8} {state}")
+        typer.echo(f"{spec:<20} {getattr(cls, 'version', '-'):<8} {state}")
 
 
 @app.command("check")

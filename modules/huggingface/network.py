@@ -1,6 +1,7 @@
 """A checkpoint's network and image processor, from its folder alone: no download, pickle or code of it."""
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers import (
 )
 from transformers.utils import logging as library
 
-from modules.errors import ModuleInvalid
+from modules.errors import ModuleInvalid, ModuleLoadFailed
 from modules.huggingface.checkpoint import Checkpoint
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -23,6 +24,7 @@ def load_network(checkpoint: Checkpoint, device: torch.device) -> Any:
 
     Raises:
         ModuleInvalid: it is no object detector, or its weights are not all there.
+        ModuleLoadFailed: it needs timm, which is not installed.
     """
     library.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = checkpoint.folder
@@ -30,6 +32,10 @@ def load_network(checkpoint: Checkpoint, device: torch.device) -> Any:
     if type(config) not in MODEL_FOR_OBJECT_DETECTION_MAPPING:
         raise ModuleInvalid(
             f"module 'huggingface:{folder}': a {config.model_type!r} is no object detector of transformers"
+        )
+    if _backbone(config) == "timm_backbone" and find_spec("timm") is None:
+        raise ModuleLoadFailed(
+            f"module 'huggingface:{folder}': its backbone is timm's, installed with `uv pip install timm`"
         )
     model, report = AutoModelForObjectDetection.from_pretrained(
         folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **LOCAL
@@ -55,6 +61,11 @@ def load_processor(checkpoint: Checkpoint) -> Any:
             "does not read boxes out of a network's outputs"
         )
     return processor
+
+
+def _backbone(config: Any) -> str | None:
+    kind: str | None = getattr(getattr(config, "backbone_config", None), "model_type", None)
+    return kind
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:

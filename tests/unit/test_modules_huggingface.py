@@ -214,6 +214,12 @@ def test_a_network_that_is_no_detector(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_backbone_of_timm(folders: dict[str, Path], tmp_path: Path) -> None:
+    changes = {"backbone_config": None, "backbone": "resnet50", "use_timm_backbone": True}
+    with pytest.raises(ModuleLoadFailed, match="`uv pip install timm`"):
+        load(copied(folders["detr"], tmp_path, **changes))
+
+
 def test_an_image_processor_that_reads_no_boxes(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = copied(folders["detr"], tmp_path)
     ViTImageProcessor().save_pretrained(folder)

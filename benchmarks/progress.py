@@ -1,6 +1,7 @@
 """What happens now, on standard error, and tables of what came of it, on standard output."""
 
 import sys
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -8,11 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 _errors = Console(stderr=True, highlight=False)
+_started = time.monotonic()
 
 
 def say(text: str) -> None:
-    """One line about what happens now."""
-    _errors.print(text, markup=False, soft_wrap=True)
+    """One line about what happens now, after minutes and seconds since the start."""
+    minutes, seconds = divmod(int(time.monotonic() - _started), 60)
+    _errors.print(f"{minutes:3}:{seconds:02} {text}", markup=False, soft_wrap=True)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

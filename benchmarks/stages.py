@@ -55,7 +55,7 @@ def measure(place: Workplace, module: str, count: int, workers: int, sheet: Shee
     for stage, busy_share in busy.items():
         sheet.add(f"{prefix}.busy.{stage}", busy_share * 100, "%")
     sheet.notes[module] = bottleneck(busy, shares)
-    mean = sum(account.mean_batch for account in accounts) / len(accounts)
+    mean = mean_batch(accounts)
     sheet.add(f"{prefix}.mean_batch", mean, "images")
     sheet.add(f"{prefix}.batch_fill", mean / limit * 100, "%")
     _record_profile(sheet, f"profile.{module}", shares)
@@ -87,6 +87,12 @@ def busy_shares(accounts: Sequence[Account]) -> dict[str, float]:
     """Each stage's share of its time at work, the mean of the workers."""
     every = [account.busy() for account in accounts]
     return {stage: sum(busy[stage] for busy in every) / len(every) for stage in every[0]}
+
+
+def mean_batch(accounts: Sequence[Account]) -> float:
+    """Images a batch, over all workers."""
+    sizes = [(size, times) for account in accounts for size, times in account.batches.items()]
+    return sum(size * times for size, times in sizes) / sum(times for _, times in sizes)
 
 
 def bottleneck(busy: Mapping[str, float], shares: Shares) -> str:

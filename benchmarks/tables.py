@@ -19,6 +19,8 @@ LABELS: Mapping[str, str] = {
 }
 STAGES = ("fetch", "decode", "preprocess", "infer", "publish")
 NOTHING = "-"
+WITHOUT_LIMIT = 1_000_000
+"""Above it, a figure says only that something takes no time: a module without a model."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -46,6 +48,8 @@ def number(value: float | None, unit: str = "") -> str:
     """A figure to three digits, with its unit."""
     if value is None:
         return NOTHING
+    if value >= WITHOUT_LIMIT:
+        return f"over {WITHOUT_LIMIT:,.0f}"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{digits}f}{' ' + unit if unit else ''}"
 

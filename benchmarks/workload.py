@@ -51,7 +51,7 @@ def workplace(distinct: int = DISTINCT) -> Iterator[Workplace]:
 
 @contextlib.contextmanager
 def run_topics(place: Workplace, partitions: int) -> Iterator[KafkaSettings]:
-    """Topics of one run's own; they are deleted at the end."""
+    """Topics of one run's own; they are deleted at the end, with those that a contender made beside them."""
     name = f"bench-{uuid.uuid4().hex[:12]}"
     settings = msgspec.structs.replace(
         place.kafka,
@@ -63,10 +63,7 @@ def run_topics(place: Workplace, partitions: int) -> Iterator[KafkaSettings]:
     try:
         yield settings
     finally:
-        names = [settings.images_topic, settings.results_topic, settings.dead_letters_topic]
-        admin = kafka.make_admin(settings)
-        for future in admin.delete_topics(names).values():
-            future.result(DELETE_S)
+        _delete_topics(settings, name)
 
 
 def preload(place: Workplace, settings: KafkaSettings, count: int, partitions: int) -> None:
@@ -90,6 +87,13 @@ def request(place: Workplace, number: int) -> bytes:
     """The n-th request, encoded; its id is its number."""
     image = ImageReference(place.bucket, place.keys[number % len(place.keys)])
     return encode(Request(version=VERSION, request_id=str(number), image=image))
+
+
+def _delete_topics(settings: KafkaSettings, beginning: str) -> None:
+    admin = kafka.make_admin(settings)
+    names = [name for name in admin.list_topics(timeout=DELETE_S).topics if name.startswith(beginning)]
+    for future in admin.delete_topics(names).values():
+        future.result(DELETE_S)
 
 
 @contextlib.contextmanager

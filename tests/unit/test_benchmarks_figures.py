@@ -115,6 +115,11 @@ def an_account(process_cpu_s: float, infer_wall_s: float) -> Account:
     return Account(5.0, process_cpu_s, stages_, threads={"fetch": 8, "decode": 1}, batches={8: 40, 16: 10})
 
 
+def test_the_mean_batch_is_of_all_batches() -> None:
+    idle = msgspec.structs.replace(an_account(1.0, 1.0), batches={})
+    assert stages.mean_batch([an_account(3.2, 1.0), idle]) == pytest.approx((40 * 8 + 10 * 16) / 50)
+
+
 def test_own_cpu_is_what_fetch_decode_and_module_leave() -> None:
     accounts = [an_account(3.2, 1.0), an_account(3.4, 1.0)]
     threads_s = {"tokio-runtime-w": 0.6, "rdk:main": 0.1, "rdk:broker1": 0.1, "python": 5.8}

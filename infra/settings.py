@@ -185,6 +185,10 @@ class AnalyzerSettings(Settings, frozen=True, kw_only=True):
     ] = 512 * 2**20
     max_image_bytes: Annotated[int, Meta(ge=1, description="Largest object that is fetched.")] = 64 * 2**20
     max_image_pixels: Annotated[int, Meta(ge=1, description="Largest image that is decoded.")] = 100_000_000
+    jpeg_decoder: Annotated[
+        Literal["pillow", "torchvision"],
+        Meta(description="`torchvision` decodes JPEG files on the device, for modules that take tensors."),
+    ] = "pillow"
     transaction_interval_ms: Annotated[
         float, Meta(ge=1, description="Time between transactions under load.")
     ] = 100.0

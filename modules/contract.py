@@ -5,13 +5,16 @@ on white), and may have been decoded at a reduced scale, see `ModuleTraits.decod
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from PIL.Image import Image
 
 from modules.errors import ModuleInvalid
 from schemas.messages import Box, Detection, Label
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "AsynchronousModule",
@@ -21,6 +24,7 @@ __all__ = [
     "Label",
     "Module",
     "ModuleTraits",
+    "TensorModule",
     "bucketing",
 ]
 
@@ -115,6 +119,18 @@ class AsynchronousModule(Module[T], Protocol[T, H]):
 
     def collect(self, handle: H) -> Sequence[Sequence[Detection]]:
         """Waits for a batch and answers it."""
+        ...
+
+
+class TensorModule(Module[T], Protocol[T]):
+    """A module that also takes images which were decoded on its device, see `ANALYZER_JPEG_DECODER`."""
+
+    def preprocess_tensor(self, image: "Tensor") -> T:
+        """Makes one image ready for a batch, on the device; otherwise as `preprocess`.
+
+        Args:
+            image: upright, bytes (3, height, width), RGB, at full size whatever `decode_size_px` says.
+        """
         ...
 
 

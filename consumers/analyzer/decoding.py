@@ -61,7 +61,14 @@ class OpenImage:
     def __init__(self, image: Image.Image, header: ImageHeader, turn: Image.Transpose | None) -> None:
         self._image = image
         self.header = header
-        self._turn = turn
+        self.turn = turn
+        """What makes the decoded pixels upright."""
+
+    @property
+    def is_plain_jpeg(self) -> bool:
+        """A single JPEG image in YCbCr; decoders differ in how they read grey, CMYK and RGB ones."""
+        image = self._image
+        return image.format == "JPEG" and image.mode == "RGB" and image.info.get("adobe_transform") != 0
 
     def memory_bytes(self) -> int:
         """An estimate of what decoding takes at its peak."""
@@ -86,7 +93,7 @@ class OpenImage:
         try:
             self._image.load()
             image = _to_rgb(self._image)
-            return image if self._turn is None else _turned(image, self._turn)
+            return image if self.turn is None else _turned(image, self.turn)
         except ImageError:
             raise
         except MemoryError:

@@ -30,7 +30,7 @@ _BACKBONE: dict[str, Any] = {
     "depths": [1, 1, 1, 1],
     "layer_type": "basic",
 }
-GAIN = 1.5
+GAIN = 1.0
 _PROPORTIONAL = {"shortest_edge": SIZE_PX, "longest_edge": LONGEST_PX}
 
 
@@ -53,7 +53,7 @@ def rt_detr(folder: Path) -> Path:
         id2label=LABELS,
     )
     processor = RTDetrImageProcessor(size={"height": SIZE_PX, "width": SIZE_PX})
-    return _saved(folder, RTDetrForObjectDetection(config), processor)
+    return _saved(folder, RTDetrForObjectDetection, config, processor)
 
 
 def detr(folder: Path) -> Path:
@@ -70,7 +70,7 @@ def detr(folder: Path) -> Path:
         num_queries=20,
         id2label=LABELS,
     )
-    return _saved(folder, DetrForObjectDetection(config), DetrImageProcessor(size=_PROPORTIONAL))
+    return _saved(folder, DetrForObjectDetection, config, DetrImageProcessor(size=_PROPORTIONAL))
 
 
 def yolos(folder: Path) -> Path:
@@ -86,19 +86,21 @@ def yolos(folder: Path) -> Path:
     )
     return _saved(
         folder,
-        YolosForObjectDetection(config),
+        YolosForObjectDetection,
+        config,
         YolosImageProcessor(size={**_PROPORTIONAL, "longest_edge": 640}),
     )
 
 
-def _saved(folder: Path, model: Any, processor: Any) -> Path:
+def _saved(folder: Path, network: Any, config: Any, processor: Any) -> Path:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        model = network(config)
         for weights in model.parameters():
             # Initial weights are so small that every image would get much the same answer.
             if weights.ndim > 1 and weights.numel():
-                weights.normal_(0, GAIN / weights[0].numel() ** 0.5, generator=draw)
+                weights.normal_(0, GAIN / weights[0].numel() ** 0.5)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

@@ -1,7 +1,8 @@
 """A checkpoint at work on a device: batches of canvases in, detections out."""
 
-import inspect
 from collections.abc import Sequence
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from modules.huggingface.checkpoint import Checkpoint
 from modules.huggingface.network import load_network, load_processor
 from modules.huggingface.options import Options, Precision
 from modules.huggingface.preparing import Preparation, Prepared
-from modules.huggingface.ranking import Ranking, ranking_of
+from modules.huggingface.ranking import Ranking, by_processor, ranking_of
 from modules.tensors import Download, Uploader
 
 CANVAS_STEP_PX = 32
@@ -32,27 +33,55 @@ class Pending(msgspec.Struct, frozen=True):
     download: Download
 
 
+def load_detector(checkpoint: Checkpoint, device: str, options: Options) -> "Detector":
+    """Loads a checkpoint onto a device and warms it up.
+
+    Raises:
+        ModuleInvalid: it is no detector with classes and boxes, or not all of one.
+        ModuleLoadFailed: it needs timm, which is not installed.
+    """
+    place = torch.device(device)
+    detector = Detector(load_network(checkpoint, place), load_processor(checkpoint), place, options)
+    detector.warm_up(_batch_sizes(options, place))
+    return detector
+
+
 class Detector:
     """Runs one batch after the other, each image on its own canvas, all canvases of one shape."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str, options: Options) -> None:
-        self._device = torch.device(device)
-        self._model = load_network(checkpoint, self._device)
-        self._processor = load_processor(checkpoint)
-        self._labels: dict[int, str] = self._model.config.id2label
-        # A network that takes no mask would see the canvas beside the image as a part of it.
-        takes_mask = "pixel_mask" in inspect.signature(self._model.forward).parameters
-        self._masked = takes_mask and bool(self._processor.do_pad)
-        self.preparation = Preparation(self._processor, CANVAS_STEP_PX if self._masked else 1)
-        self._scale, self._shift = _normalization(self._processor, self._device)
-        self._precision = _precision(options.dtype, self._device)
+    def __init__(self, model: Any, processor: Any, device: torch.device, options: Options) -> None:
+        self._model = model
+        self._network = torch.compile(model) if options.compile == "on" else model
+        self._processor = processor
+        self._device = device
+        self._precision = _precision(options.dtype, device)
         self._min_score = options.min_score
-        self._upload = Uploader(self._device)
-        self._network = torch.compile(self._model) if options.compile == "on" else self._model
-        blank = self._blank()
-        self._ranking = self._ranking_for(checkpoint, blank)
-        for count in _batch_sizes(options, self._device):
-            self.collect(self.submit([blank] * count))
+        self._labels: dict[int, str] = model.config.id2label
+        # A network that takes no mask would see the canvas beside the image as a part of it.
+        self._masked = bool(processor.do_pad) and "pixel_mask" in signature(model.forward).parameters
+        self.preparation = Preparation(processor, CANVAS_STEP_PX if self._masked else 1)
+        self._scale, self._shift = _normalization(processor, device)
+        self._upload = Uploader(device)
+        self._ranking: Ranking = partial(by_processor, processor=processor, min_score=options.min_score)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Runs on black images, and finds the quickest right way to rank what comes out.
+
+        Raises:
+            ModuleInvalid: what comes out are not classes and boxes.
+        """
+        black = self.preparation.image(Image.new("RGB", TRIAL_SIZE))
+        with torch.inference_mode():
+            outputs = self._outputs([black])
+        if "logits" not in outputs or "pred_boxes" not in outputs:
+            raise ModuleInvalid(
+                f"module 'huggingface:{self._model.name_or_path}': its network answers with "
+                f"{', '.join(outputs)}, not with classes and boxes (logits, pred_boxes)"
+            )
+        _, queries, classes = outputs.logits.shape
+        self._ranking = ranking_of(self._processor, queries, classes, self._min_score)
+        for count in batch_sizes:
+            self.collect(self.submit([black] * count))
 
     def submit(self, batch: Sequence[Prepared]) -> Pending:
         """Starts a batch and returns while the device is at work."""
@@ -108,20 +137,6 @@ class Detector:
         rows = torch.arange(pixels.shape[2], device=self._device) < heights[:, None]
         columns = torch.arange(pixels.shape[3], device=self._device) < widths[:, None]
         return (rows[:, :, None] & columns[:, None, :]).long()
-
-    def _blank(self) -> Prepared:
-        return self.preparation.image(Image.new("RGB", TRIAL_SIZE))
-
-    def _ranking_for(self, checkpoint: Checkpoint, blank: Prepared) -> Ranking:
-        with torch.inference_mode():
-            outputs = self._outputs([blank])
-        if "logits" not in outputs or "pred_boxes" not in outputs:
-            raise ModuleInvalid(
-                f"module 'huggingface:{checkpoint.folder}': its network answers with {', '.join(outputs)}, "
-                "not with the classes and boxes (logits, pred_boxes) that detectors answer with"
-            )
-        _, queries, classes = outputs.logits.shape
-        return ranking_of(self._processor, queries, classes, self._min_score)
 
 
 def _batch_sizes(options: Options, device: torch.device) -> list[int]:

@@ -40,9 +40,9 @@ class HuggingFace:
     def load(self, device: str) -> None:
         """Loads the network from its folder and warms it up."""
         os.environ["HF_HUB_OFFLINE"] = "1"  # read while it is imported
-        from modules.huggingface.detector import Detector
+        from modules.huggingface.detector import load_detector
 
-        self._detector = Detector(self._checkpoint, device, self._options)
+        self._detector = load_detector(self._checkpoint, device, self._options)
 
     def preprocess(self, image: Image) -> "Prepared":
         """Resizes as the checkpoint's image processor does; normalizing is left to the device."""

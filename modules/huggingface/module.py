@@ -1,12 +1,12 @@
 """Any object detector of Hugging Face's transformers, from a folder that holds its checkpoint."""
 
 import os
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
+from modules.batches import answer_by_kind
 from modules.contract import Detection
 from modules.huggingface.checkpoint import Checkpoint
 from modules.huggingface.options import Options
@@ -65,16 +65,8 @@ class HuggingFace:
         return self._loaded().collect(handle)
 
     def infer(self, batch: Sequence["Prepared"]) -> list[list[Detection]]:
-        """Answers a batch of any mixture: images of each bucket run together."""
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for index, item in enumerate(batch):
-            groups[self.bucket(item)].append(index)
-        answers: list[list[Detection]] = [[] for _ in batch]
-        for indexes in groups.values():
-            found = self.collect(self.submit([batch[index] for index in indexes]))
-            for index, detections in zip(indexes, found, strict=True):
-                answers[index] = detections
-        return answers
+        """Answers a batch, the images of each bucket together."""
+        return answer_by_kind(batch, self.bucket, lambda alike: self.collect(self.submit(alike)))
 
     def _loaded(self) -> "Detector":
         assert self._detector is not None, "load comes first"

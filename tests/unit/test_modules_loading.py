@@ -144,7 +144,7 @@ def test_errors_survive_a_process_boundary() -> None:
 
 
 def test_limits_are_read_once_with_defaults() -> None:
-    assert ModuleTraits.of(load_module("dummy")) == ModuleTraits(max_batch=32)
+    assert ModuleTraits.of(load_module("dummy")) == ModuleTraits(max_batch=32, decode_size_px=120)
     assert ModuleTraits.of(load_module(str(HERE / "plain"))) == ModuleTraits(
         max_batch=16, decode_size_px=None, timeout_s=60.0
     )

@@ -27,6 +27,11 @@ class Fitted(msgspec.Struct, frozen=True):
         """The canvas's: what may share a batch."""
         return self.canvas.shape
 
+    @property
+    def nbytes(self) -> int:
+        """The canvas's: what the image takes in memory."""
+        return self.canvas.nbytes
+
 
 def fit_within(image: Image, side_px: int, multiple_px: int = 1) -> Fitted:
     """Scales an RGB image down to fit a square of `side_px`, on a canvas of whole multiples of `multiple_px`.

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from modules.canvas import GREY, Fitted, canvas_size, fitted_size
 
 
 class Uploader:
@@ -19,7 +23,7 @@ class Uploader:
         self._buffers = [_HostBuffer(self._device) for _ in range(buffers)]
         self._turn = 0
 
-    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Stacks images of one shape (height, width, channels) into a batch on the device.
 
         Returns:
@@ -37,7 +41,7 @@ class Uploader:
 class Download:
     """Tensors of the device on their way to the host, so that nobody waits before the results are needed."""
 
-    def __init__(self, *tensors: torch.Tensor) -> None:
+    def __init__(self, *tensors: Tensor) -> None:
         self._arrived: torch.cuda.Event | None = None
         if tensors[0].is_cuda:
             self._hosts = tuple(_pinned_copy(tensor) for tensor in tensors)
@@ -46,11 +50,22 @@ class Download:
         else:
             self._hosts = tensors
 
-    def wait(self) -> tuple[torch.Tensor, ...]:
+    def wait(self) -> tuple[Tensor, ...]:
         """Waits until they are there, and returns them as tensors of the CPU."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._hosts
+
+
+def fit_tensor(image: Tensor, side_px: int, multiple_px: int = 1, *, enlarge: bool = False) -> Fitted:
+    """As `canvas.fit_within`, for an image that lies on the device: bytes (3, height, width), RGB."""
+    rows, columns = image.shape[1:]
+    width, height = fitted_size((columns, rows), side_px, enlarge=enlarge)
+    pixels = functional.interpolate(image[None].float(), (height, width), mode="bilinear", antialias=True)
+    canvas_width, canvas_height = canvas_size((width, height), multiple_px)
+    canvas = image.new_full((canvas_height, canvas_width, 3), GREY)
+    canvas[:height, :width] = pixels[0].round().clamp(0, 255).permute(1, 2, 0)
+    return Fitted(canvas, width, height, columns / width, rows / height)
 
 
 class _HostBuffer:
@@ -62,7 +77,7 @@ class _HostBuffer:
         self._bytes = torch.empty(0, dtype=torch.uint8)
         self._copied: torch.cuda.Event | None = None
 
-    def send(self, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    def send(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Copies images into the buffer and from there to the device: (images, height, width, channels)."""
         if self._copied is not None:
             self._copied.synchronize()
@@ -75,13 +90,13 @@ class _HostBuffer:
         self._copied.record(torch.cuda.current_stream(self._device))
         return batch
 
-    def _view(self, shape: tuple[int, ...]) -> torch.Tensor:
+    def _view(self, shape: tuple[int, ...]) -> Tensor:
         size = int(np.prod(shape))
         if self._bytes.numel() < size:
             self._bytes = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
         return self._bytes[:size].view(shape)
 
 
-def _pinned_copy(tensor: torch.Tensor) -> torch.Tensor:
+def _pinned_copy(tensor: Tensor) -> Tensor:
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)

@@ -40,7 +40,7 @@ class Engine:
     @torch.inference_mode()
     def submit(self, batch: Sequence[Fitted]) -> Pending:
         """Sends images of one canvas to the device; on CUDA it returns before they are answered."""
-        pixels = self._upload([item.canvas for item in batch])
+        pixels = self._pixels(batch)
         grid = boxes.cells(*pixels.shape[2:], pixels.device)
         with torch.autocast(self._device.type, torch.float16, enabled=self._device.type == "cuda"):
             raw = self._network(pixels.float())
@@ -52,6 +52,8 @@ class Engine:
         scores, corners, kinds = pending.found.wait()
         image, place = boxes.survivors(scores, corners, kinds)
         sides = _in_pixels(corners[image, place], image, pending.batch)
+        solid = (sides[:, 2:] > 0).all(1)  # others lie on the canvas beside the image
+        image, place, sides = image[solid], place[solid], sides[solid]
         answers: list[list[Detection]] = [[] for _ in pending.batch]
         rows = zip(
             image.tolist(),
@@ -63,6 +65,15 @@ class Engine:
         for index, box, kind, score in rows:
             answers[index].append(Detection(Box(*box), (Label(KINDS[kind], score),)))
         return answers
+
+    def _pixels(self, batch: Sequence[Fitted]) -> Tensor:
+        """Canvases as (images, 3, height, width) on the device, channels last."""
+        on_host = [item.canvas for item in batch if isinstance(item.canvas, np.ndarray)]
+        if on_host:
+            return self._upload(on_host)
+        return torch.stack([item.canvas for item in batch if isinstance(item.canvas, Tensor)]).permute(
+            0, 3, 1, 2
+        )
 
 
 def _in_pixels(corners: Tensor, image: Tensor, batch: Sequence[Fitted]) -> Tensor:

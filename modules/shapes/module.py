@@ -1,7 +1,7 @@
 """Circles, squares, triangles and stars: a small detector, trained on images that it draws itself."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from PIL.Image import Image
@@ -10,6 +10,8 @@ from modules.canvas import Fitted, fit_within
 from modules.contract import Detection
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from modules.shapes.engine import Engine, Pending
 
 SIDE_PX = 320
@@ -25,8 +27,8 @@ class Shapes:
     name = "shapes"
     version = "1.0"
     max_batch = 32
-    # Of a 4:3 image that is decoded so, the longer side keeps 320 px, all that is looked at; a square one
-    # may come at 240. docs/modules.md has what that changes.
+    # A 4:3 image keeps the 320 px of its longer side that are looked at. A square one may come at 240 and
+    # is scaled up again, which costs no precision: docs/modules.md has the figures.
     decode_size_px = 240
 
     def __init__(self) -> None:
@@ -40,16 +42,22 @@ class Shapes:
         self._engine.warm_up(self.max_batch, WARM_CANVAS)
 
     def preprocess(self, image: Image) -> Fitted:
-        """Scales the image down to fit, never up; its bytes are normalized on the device."""
-        return fit_within(image, SIDE_PX, STEP_PX)
+        """Scales the image to fit; its bytes are normalized on the device."""
+        return fit_within(image, SIDE_PX, STEP_PX, enlarge=True)
 
-    def bucket(self, prepared: Fitted) -> tuple[int, ...]:
-        """Images of one canvas share a batch."""
-        return prepared.canvas.shape
+    def preprocess_tensor(self, image: "Tensor") -> Fitted:
+        """The same for an image that was decoded on the device."""
+        from modules.tensors import fit_tensor
+
+        return fit_tensor(image, SIDE_PX, STEP_PX, enlarge=True)
+
+    def bucket(self, prepared: Fitted) -> Hashable:
+        """Images of one canvas share a batch, those on the device apart from those on the host."""
+        return prepared.shape, prepared.canvas.device
 
     def infer(self, batch: Sequence[Fitted]) -> list[list[Detection]]:
         """Answers a batch of any mixture: images of each canvas run together."""
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        groups: dict[Hashable, list[int]] = defaultdict(list)
         for index, item in enumerate(batch):
             groups[self.bucket(item)].append(index)
         answers: list[list[Detection]] = [[] for _ in batch]

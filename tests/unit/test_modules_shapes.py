@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -90,10 +92,25 @@ def test_a_batch_may_be_submitted_before_the_last_one_is_collected(
     assert collected[0] != collected[1]
 
 
-def test_only_images_of_one_canvas_share_a_bucket(shapes: Shapes) -> None:
-    buckets = [shapes.bucket(shapes.preprocess(Image.new("RGB", size))) for size in (*SIZES, (1280, 960))]
+def test_images_of_nearly_one_shape_share_a_canvas(shapes: Shapes) -> None:
+    buckets = [shapes.preprocess(Image.new("RGB", size)).shape for size in (*SIZES, (1280, 960))]
 
-    assert buckets == [(256, 320, 3), (320, 256, 3), (320, 320, 3), (64, 96, 3), (256, 320, 3)]
+    assert buckets == [(256, 320, 3), (320, 256, 3), (320, 320, 3), (160, 320, 3), (256, 320, 3)]
+
+
+def test_an_image_decoded_on_the_device_is_answered_alike(shapes: Shapes) -> None:
+    scene = draw_scene((80, 1), (640, 480))
+    tensor = torch.from_numpy(np.array(scene.image)).permute(2, 0, 1)
+    from_image, from_tensor = shapes.preprocess(scene.image), shapes.preprocess_tensor(tensor)
+
+    assert shapes.bucket(from_image) != shapes.bucket(from_tensor)
+    one, other = shapes.infer([from_image, from_tensor])
+    assert sure(one)
+    assert [detection.labels[0].label for detection in sure(one)] == [
+        detection.labels[0].label for detection in sure(other)
+    ]
+    for found, again in zip(sure(one), sure(other), strict=True):
+        assert (again.box.x, again.box.w) == pytest.approx((found.box.x, found.box.w), abs=10)
 
 
 def test_a_4_to_3_jpeg_that_is_decoded_reduced_keeps_every_pixel_that_is_looked_at() -> None:
@@ -162,6 +179,10 @@ def test_it_keeps_the_contract(tmp_path: Path) -> None:
     report = json.loads(run.stdout)
     assert [finding for finding in report["findings"] if finding["verdict"] != "passed"] == []
     assert run.returncode == 0
+
+
+def sure(detections: Sequence[Detection]) -> list[Detection]:
+    return [detection for detection in detections if detection.labels[0].score > 0.5]
 
 
 def touches_the_border(scene: Scene) -> bool:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import batched_nms
 
 from modules.shapes import boxes
 from modules.shapes.network import CLASSES, OUTPUTS, Detector
@@ -55,6 +56,33 @@ def test_overlapping_boxes_of_one_kind_in_one_image_are_one() -> None:
     image, place = boxes.survivors(scores, corners, kinds)
 
     assert list(zip(image.tolist(), place.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 0), (1, 1)]
+
+
+def test_what_a_suppressed_box_covered_stays() -> None:
+    corners = torch.tensor([[[0.0, 0, 10, 10], [3.0, 0, 13, 10], [6.0, 0, 16, 10], [9.0, 0, 19, 10]]])
+
+    _, place = boxes.survivors(
+        torch.tensor([[0.9, 0.8, 0.7, 0.6]]), corners, torch.zeros(1, 4, dtype=torch.int64)
+    )
+
+    assert place.tolist() == [0, 2], "the second goes, so it covers nobody; the third covers the fourth"
+
+
+def test_the_same_boxes_stay_as_with_torchvision() -> None:
+    draw = torch.Generator().manual_seed(1)
+    low = torch.rand(8, 60, 2, generator=draw) * 60
+    corners = torch.cat((low, low + 5 + torch.rand(8, 60, 2, generator=draw) * 40), -1)
+    scores = torch.rand(8, 60, generator=draw).sort(1, descending=True).values
+    kinds = torch.randint(0, CLASSES, (8, 60), generator=draw)
+
+    image, place = boxes.survivors(scores, corners, kinds)
+
+    for index in range(8):
+        sure = scores[index] >= boxes.MIN_SCORE
+        expected = batched_nms(
+            corners[index][sure], scores[index][sure], kinds[index][sure], boxes.MOST_OVERLAP
+        )
+        assert place[image == index].tolist() == expected.tolist()
 
 
 def test_nothing_survives_where_nothing_is_sure() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "ModuleTraits",
     "TensorModule",
     "bucketing",
+    "works_ahead",
 ]
 
 T = TypeVar("T")
@@ -108,10 +109,15 @@ def _shape(prepared: Any) -> Hashable:
 class AsynchronousModule(Module[T], Protocol[T, H]):
     """A module whose device works on by itself: while it does, the next batch is made ready.
 
+    A module that does so on some devices only sets `asynchronous` to False in `load` on the others, where
+    `submit` would do all the work before it returns.
+
     `collect(submit(batch))` answers as `infer(batch)` does. Both are called by the one thread that owns the
     device: `submit` of the next batch may come before `collect` of this one, never more than one ahead, and
     each handle is collected once, in the order of submission. What either raises counts as raised by `infer`.
     """
+
+    asynchronous: bool
 
     def submit(self, batch: Sequence[T]) -> H:
         """Sends a batch on its way (copy to the device, network) and returns without waiting for it."""
@@ -132,6 +138,12 @@ class TensorModule(Module[T], Protocol[T]):
             image: upright, bytes (3, height, width), RGB, at full size whatever `decode_size_px` says.
         """
         ...
+
+
+def works_ahead(module: Module[Any]) -> bool:
+    """Whether batches are to be submitted ahead to a loaded module."""
+    able = hasattr(module, "submit") and hasattr(module, "collect")
+    return able and bool(getattr(module, "asynchronous", True))
 
 
 class ModuleTraits(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from consumers.analyzer.ceiling import BatchCeiling, is_out_of_memory
 from consumers.analyzer.errors import ImageError
 from consumers.analyzer.window import Task
 from modules.answers import Answer, read_answers
-from modules.contract import Module
+from modules.contract import Module, works_ahead
 from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Inference:
         self.failure: AnalysisError | None = None
         """Why the thread ended, where it did."""
         self._module: Any = module
-        self._asynchronous = hasattr(module, "submit") and hasattr(module, "collect")
+        self._asynchronous = works_ahead(module)
         self._batcher = batcher
         self._ceiling = ceiling
         self._answers = answers
@@ -99,22 +99,27 @@ class Inference:
     def _submit(self, batch: list[Task]) -> Submitted | None:
         started = self._account.infer.start()
         try:
-            return Submitted(batch, self._module.submit([task.prepared for task in batch]), started)
+            handle = self._module.submit([task.prepared for task in batch])
         except BaseException as raised:  # noqa: BLE001 - as in answer()
             error = raised
+        else:
+            self._account.infer.stop(started, calls=0)
+            return Submitted(batch, handle, started)
         self._divide(batch, started, error)
         return None
 
     def _collect(self, submitted: Submitted) -> None:
-        batch, handle, started = submitted
+        batch, handle, submitted_at = submitted
+        started = self._account.infer.start()
         try:
             outputs = read_answers(self._module.collect(handle), len(batch))
         except BaseException as raised:  # noqa: BLE001 - as in answer()
             error = raised
         else:
-            self._succeed(batch, outputs, started)
+            self._account.infer.stop(started)
+            self._succeed(batch, outputs, submitted_at)
             return
-        self._divide(batch, started, error)
+        self._divide(batch, submitted_at, error)
 
     def answer(self, batch: Sequence[Task]) -> None:
         """Answers every task of a batch; one that makes the module raise harms no other.
@@ -130,6 +135,7 @@ class Inference:
         except BaseException as raised:  # noqa: BLE001 - a module may raise anything, SystemExit too
             error = raised
         else:
+            self._account.infer.stop(started)
             self._succeed(batch, outputs, started)
             return
         self._divide(batch, started, error)
@@ -170,12 +176,13 @@ class Inference:
                 raised.__traceback__ = None
                 _empty_cache()
             else:
+                self._account.infer.stop(started)
                 self._succeed([task], outputs, started)
                 return
         raise DeviceOutOfMemory(error)
 
     def _succeed(self, batch: Sequence[Task], outputs: Sequence[Answer], started: Started) -> None:
-        spent_ms = self._account.infer.stop(started)
+        spent_ms = (time.monotonic() - started.wall_s) * 1000
         for task, detections in zip(batch, outputs, strict=True):
             task.spent.infer = spent_ms
             try:

@@ -43,6 +43,7 @@ class HuggingFace:
         from modules.huggingface.detector import load_detector
 
         self._detector = load_detector(self._checkpoint, device, self._options)
+        self.asynchronous = device != "cpu"
 
     def preprocess(self, image: Image) -> "Prepared":
         """Resizes as the checkpoint's image processor does; normalizing is left to the device."""

@@ -1,11 +1,11 @@
 """Circles, squares, triangles and stars: a small detector, trained on images that it draws itself."""
 
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
+from modules.batches import answer_by_kind
 from modules.canvas import Fitted, fit_within
 from modules.contract import Detection
 
@@ -39,6 +39,7 @@ class Shapes:
         from modules.shapes.engine import Engine
 
         self._engine = Engine(device)
+        self.asynchronous = device != "cpu"
         self._engine.warm_up(self.max_batch, WARM_CANVAS)
 
     def preprocess(self, image: Image) -> Fitted:
@@ -56,16 +57,8 @@ class Shapes:
         return prepared.shape, prepared.canvas.device
 
     def infer(self, batch: Sequence[Fitted]) -> list[list[Detection]]:
-        """Answers a batch of any mixture: images of each canvas run together."""
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for index, item in enumerate(batch):
-            groups[self.bucket(item)].append(index)
-        answers: list[list[Detection]] = [[] for _ in batch]
-        for indexes in groups.values():
-            found = self.collect(self.submit([batch[index] for index in indexes]))
-            for index, detections in zip(indexes, found, strict=True):
-                answers[index] = detections
-        return answers
+        """Answers a batch, the images of each bucket together."""
+        return answer_by_kind(batch, self.bucket, lambda alike: self.collect(self.submit(alike)))
 
     def submit(self, batch: Sequence[Fitted]) -> "Pending":
         """Sends images of one canvas to the device."""

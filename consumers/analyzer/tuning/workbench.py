@@ -24,7 +24,7 @@ from consumers.analyzer.tuning.measuring import batch_sizes, repeat, sweep_batch
 from consumers.analyzer.tuning.samples import read_samples
 from consumers.analyzer.window import Task
 from modules.answers import read_answers
-from modules.contract import Module, ModuleTraits
+from modules.contract import Module, ModuleTraits, works_ahead
 from schemas.errors import AnalysisError, ErrorCode
 
 clock = time.perf_counter
@@ -47,7 +47,7 @@ class Workbench:
     def __init__(self, module: Module[Any], config: orders.BenchConfig) -> None:
         self._module: Any = module
         self._config = config
-        self._asynchronous = hasattr(module, "submit") and hasattr(module, "collect")
+        self._asynchronous = works_ahead(module)
         self._traits = ModuleTraits.of(module)
         largest = config.settings.max_image_bytes
         read, self._skipped = read_samples([Path(name) for name in config.files], largest, self._show)

@@ -17,9 +17,12 @@ from schemas.errors import AnalysisError, ErrorCode
 logger = logging.getLogger(__name__)
 
 MAX_CONSUME = 200
-POLL_S = 0.02
+IDLE_POLL_S = 0.05
+"""A record ends the wait; only a signal to stop has to wait it out."""
 BUSY_POLL_S = 0.005
 """While something is in flight: its end is only seen between two polls."""
+BACKLOG_POLL_S = 0.03
+"""Behind a backlog nobody waits for the end of one image, and each look costs as much as an image."""
 BACKLOG_INTERVALS = 4
 """Transactions are so much rarer while the window is full."""
 COMMITTED_TIMEOUT_S = 20.0
@@ -147,7 +150,7 @@ class Poller:
 
     def _read(self) -> None:
         # consume(n, t) waits until n records are there; poll returns with the first.
-        first = self._consumer.poll(BUSY_POLL_S if self._window.weight else POLL_S)
+        first = self._consumer.poll(self._poll_s())
         if first is None:
             return
         # Before the next call, whose callbacks may give the partition away and get it back: this record
@@ -155,6 +158,11 @@ class Poller:
         self._take(first)
         for message in self._consumer.consume(MAX_CONSUME - 1, 0):
             self._take(message)
+
+    def _poll_s(self) -> float:
+        if self._paused and not self._draining:
+            return BACKLOG_POLL_S
+        return BUSY_POLL_S if self._window.weight else IDLE_POLL_S
 
     def _take(self, message: Message) -> None:
         error = message.error()

@@ -20,7 +20,7 @@ app = Celery("analyzer", broker=os.environ[BROKER_VARIABLE])
 app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
-    worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "1")),
+    worker_prefetch_multiplier=1,
     # Loading a module with torch takes longer than the four seconds that Celery gives a new process.
     worker_proc_alive_timeout=60,
     broker_transport_options={"confirm_publish": True},

@@ -3,6 +3,7 @@
 https://quix.io/docs/quix-streams/processing.html
 """
 
+import os
 from typing import Any
 
 from quixstreams import Application, message_context  # type: ignore[import-not-found]
@@ -24,7 +25,7 @@ def run(job: Job) -> None:
         broker_address=job.kafka.bootstrap_servers,
         consumer_group=job.group,
         auto_offset_reset="earliest",
-        state_dir=job.folder / "quix",
+        state_dir=job.folder / f"quix-{os.getpid()}",  # the workers would make a common one both at once
     )
     images = app.topic(job.kafka.images_topic, value_deserializer="bytes")
     results = app.topic(job.kafka.results_topic, value_serializer="bytes")

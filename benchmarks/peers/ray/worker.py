@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray  # type: ignore[import-not-found]
@@ -19,6 +20,7 @@ from benchmarks.peers.job import Job, given
 from schemas.messages import RecordPosition
 
 BATCH = 16
+THREADS = 4
 AHEAD = 2
 """Calls that each actor has, one at work and one waiting."""
 
@@ -28,10 +30,12 @@ class Analyzer:
 
     def __init__(self) -> None:
         self._answerer = Answerer(given())
+        self._threads = ThreadPoolExecutor(THREADS)
 
     def answer(self, records: Sequence[tuple[bytes, RecordPosition]]) -> list[bytes]:
         """Analyzes a batch."""
-        return self._answerer.answers([self._answerer.prepare(*record) for record in records])
+        prepared = self._threads.map(lambda record: self._answerer.prepare(*record), records)
+        return self._answerer.answers(list(prepared))
 
 
 def run(job: Job) -> None:

@@ -16,10 +16,10 @@ def main(
         Path | None, typer.Option(help="Weights to begin with, from an earlier run; none: random ones.")
     ] = None,
     images: Annotated[int, typer.Option(help="Images in the pool.")] = 6_000,
-    steps: Annotated[int, typer.Option(help="Batches to learn from.")] = 2_700,
+    steps: Annotated[int, typer.Option(help="Batches to learn from.")] = 6_000,
     coarse_steps: Annotated[
         int, typer.Option(help="How many of them, the first ones, see images of half the size.")
-    ] = 2_500,
+    ] = 2_000,
     batch: Annotated[int, typer.Option(help="Images in a batch.")] = 16,
     rate: Annotated[
         float, typer.Option(help="The highest learning rate; it rises and falls (one cycle).")

@@ -147,7 +147,10 @@ def works_ahead(module: Module[Any]) -> bool:
 
 
 class ModuleTraits(msgspec.Struct, frozen=True, kw_only=True):
-    """A module's limits: its optional attributes of these names, read once, or the defaults."""
+    """A module's limits: its optional attributes of these names, or the defaults.
+
+    Read once `load` has returned, which may fit them to the device.
+    """
 
     max_batch: int = 16
     """Images that one call of `infer` may be given at most."""

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 5.0
-LEAST_FETCHES = 4
+LEAST_FETCHES = 16
+"""Enough for a burst, see RefillQueue."""
 MARGIN = 4
 """How many times rate x latency: covers a latency that varies, and lets a bound by GETs double."""
 REMEMBERED_LOOKS = 30

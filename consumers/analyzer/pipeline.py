@@ -16,6 +16,7 @@ from consumers.analyzer.ceiling import BatchCeiling
 from consumers.analyzer.fetching import Fetch, FetchConcurrency
 from consumers.analyzer.inference import Inference
 from consumers.analyzer.preparing import Prepare
+from consumers.analyzer.refilling import RefillQueue
 from consumers.analyzer.stage import Stage, TaskQueue
 from consumers.analyzer.store import Store
 from consumers.analyzer.window import Record, Task
@@ -25,7 +26,7 @@ from modules.contract import Module, ModuleTraits
 if TYPE_CHECKING:
     from consumers.analyzer.gpu_decoding import TensorDecoder
 
-FIRST_FETCHES = 4
+FIRST_FETCHES = 16
 ADJUST_INTERVAL_S = 1.0
 """How often the number of GETs in flight is adjusted."""
 
@@ -62,16 +63,16 @@ class Pipeline:
             settings.max_wait_ms / 1000, 2 * max_batch, lambda: ceiling.current, self._coming
         )
         self._fetch_inbox: TaskQueue = queue.Queue()
-        decode_inbox: TaskQueue = queue.Queue(maxsize=4 * image_threads)
+        self._fetched: RefillQueue[Task] = RefillQueue(FIRST_FETCHES // 2)
         self._fetches = Fetch(
-            store, settings.max_image_bytes, ByteBudget(memory), account, decode_inbox, stopping
+            store, settings.max_image_bytes, ByteBudget(memory), account, self._fetched, stopping
         )
         prepare = Prepare(
             module, settings.max_image_pixels, ByteBudget(memory), account, self._hand_on, tensors
         )
         ended = self._coming.leave
         self._fetch = Stage("fetch", FIRST_FETCHES, self._fetch_inbox, self._fetches, answers, ended)
-        self._prepare = Stage("prepare", image_threads, decode_inbox, prepare, answers, ended)
+        self._prepare = Stage("prepare", image_threads, self._fetched, prepare, answers, ended)
         self._inference = Inference(module, self._batcher, ceiling, answers, account)
         self._adjust_at_s = 0.0
         self._concurrency = FetchConcurrency(FIRST_FETCHES, settings.max_fetches)
@@ -97,7 +98,10 @@ class Pipeline:
         now_s = time.monotonic()
         if now_s >= self._adjust_at_s:
             self._adjust_at_s = now_s + ADJUST_INTERVAL_S
-            self._fetch.resize(self._concurrency.wanted(self._fetches.latencies_s(), now_s))
+            fetches = self._concurrency.wanted(self._fetches.latencies_s(), now_s)
+            self._fetch.resize(fetches)
+            # Twice what is decoded while a GET is under way, see FetchConcurrency.
+            self._fetched.set_low(fetches // 2)
 
     def submit(self, record: Record) -> None:
         """Takes a record's tasks in; the window bounds how many are inside."""
@@ -135,6 +139,9 @@ class _Coming:
 
 
 def default_image_threads(workers: int) -> int:
-    """Threads that decode in each of this machine's workers: one a core in all, for it is the CPU's work."""
+    """Threads that decode in each of this machine's workers.
+
+    One a core in all, for it is the CPU's work, and two at least: one waits for Python's lock now and then.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(cores / workers))
+    return max(2, math.ceil(cores / workers))

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from consumers.analyzer.answers import Answers
 from consumers.analyzer.errors import Abandoned, ImageError
+from consumers.analyzer.refilling import RefillQueue
 from consumers.analyzer.window import Task
 from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
-TaskQueue = queue.Queue[Task]
+TaskQueue = queue.Queue[Task] | RefillQueue[Task]
 
 
 class Stage:

@@ -30,11 +30,17 @@ class Gate:
 
     def __init__(self) -> None:
         self.inside = threading.Semaphore(0)
-        self.let_go = threading.Semaphore(0)
+        self.opened = threading.Event()
 
     def __call__(self, _: Task) -> None:
+        opened = self.opened
         self.inside.release()
-        self.let_go.acquire()
+        opened.wait(PATIENCE_S)
+
+    def let_go(self) -> None:
+        """Ends the work of those who are in it now; those who come later stay."""
+        former, self.opened = self.opened, threading.Event()
+        former.set()
 
     def entered(self, count: int) -> bool:
         """Whether this many threads, and no more, come in."""
@@ -60,14 +66,14 @@ def test_as_many_threads_work_as_the_stage_is_told() -> None:
     assert gate.entered(2), "two more"
 
     made.resize(1)
-    gate.let_go.release(4)
+    gate.let_go()
     assert gate.entered(1), "three of them rest"
     assert made.alive
 
     made.resize(3)
     assert gate.entered(2), "two of those that rested"
     made.resize(0)
-    gate.let_go.release(100)
+    gate.let_go()
 
 
 def test_a_task_that_is_not_handed_on_is_answered_and_counted() -> None:
@@ -83,7 +89,7 @@ def test_a_task_that_is_not_handed_on_is_answered_and_counted() -> None:
         if error is not None:
             raise error
 
-    inbox: TaskQueue = queue.Queue()
+    inbox: queue.Queue[Task] = queue.Queue()
     ended: list[int] = []
     made = stage(work, inbox, 1, ended)
     tasks = {name: task(name) for name in ends}

@@ -30,11 +30,12 @@ class Buckets(Generic[T]):
         self._buckets.setdefault(kind, deque()).append((now_s, item))
         self._count += 1
 
-    def take(self, now_s: float, limit: int, *, hurry: bool = False) -> list[T]:
+    def take(self, now_s: float, limit: int, *, hurry: bool = False, full: bool = False) -> list[T]:
         """The next batch of at most `limit` items; empty where none may be closed yet.
 
         Args:
             hurry: close the oldest bucket even if it is neither full nor due.
+            full: only if the next batch is a full one.
         """
         ready = [
             kind
@@ -45,6 +46,8 @@ class Buckets(Generic[T]):
             return []
         kind = min(ready, key=lambda kind: self._buckets[kind][0][0])
         items = self._buckets[kind]
+        if full and len(items) < limit:
+            return []
         batch = [items.popleft()[1] for _ in range(min(limit, len(items)))]
         self._count -= len(batch)
         if not items:
@@ -102,14 +105,17 @@ class Batcher(Generic[T]):
                 due_at_s = self._buckets.due_at_s()
                 self._arrived.wait(None if due_at_s is None else max(0.0, due_at_s - self._clock()))
 
-    def take_ready(self) -> list[T]:
-        """A batch that is full or due by now; empty where there is none."""
+    def take_full(self) -> list[T]:
+        """The next batch if it is a full one, or else nothing: what is not full may grow for a while yet."""
         with self._arrived:
-            return self._take()
+            return self._given(self._buckets.take(self._clock(), self._limit(), full=True))
 
     def _take(self) -> list[T]:
-        full = len(self._buckets) >= self._capacity
-        batch = self._buckets.take(self._clock(), self._limit(), hurry=full or not self._more_coming())
+        crowded = len(self._buckets) >= self._capacity
+        hurry = crowded or not self._more_coming()
+        return self._given(self._buckets.take(self._clock(), self._limit(), hurry=hurry))
+
+    def _given(self, batch: list[T]) -> list[T]:
         if batch:
             self._room.notify(len(batch))
         return batch

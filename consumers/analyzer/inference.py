@@ -44,8 +44,8 @@ class Submitted(NamedTuple):
 class Inference:
     """Takes batches, and answers every task of them.
 
-    Where the module can leave its device at work, the next batch is submitted before the answers of this
-    one are collected and written, so that the device does not wait for either.
+    Where the module can leave its device at work, the next batch, if it is full, is submitted before the
+    answers of this one are collected and written, so that the device does not wait for either.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Inference:
     def step(self) -> None:
         """Takes the next batch, and answers it; or submits it, and answers the one before."""
         former = self._submitted
-        batch = self._batcher.take() if former is None else self._batcher.take_ready()
+        batch = self._batcher.take() if former is None else self._batcher.take_full()
         batch = [task for task in batch if not _freed(task)]
         if batch:
             self._account.count_batch(len(batch))

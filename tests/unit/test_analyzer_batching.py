@@ -106,6 +106,18 @@ def test_nobody_starves_under_an_overload_of_another_kind() -> None:
     assert now_s <= 0.01 + 0.002 * 4, "once due it waits only for what is older"
 
 
+def test_ahead_only_a_full_batch_goes_and_nobody_is_passed_for_it() -> None:
+    buckets: Buckets[str] = Buckets(max_wait_s=0.01)
+    for number in range(3):
+        buckets.add("a", f"a{number}", now_s=0.0)
+    assert buckets.take(0.02, limit=4, full=True) == [], "due, but it may grow"
+    for _ in range(4):
+        buckets.add("b", "b", now_s=0.001)
+    assert buckets.take(0.02, limit=4, full=True) == [], "the next batch is the older one"
+    assert buckets.take(0.02, limit=4) == ["a0", "a1", "a2"]
+    assert buckets.take(0.02, limit=4, full=True) == ["b"] * 4
+
+
 def test_take_does_not_wait_where_nothing_more_can_come() -> None:
     batcher: Batcher[int] = Batcher(3600.0, 100, lambda: 8, more_coming=lambda: False)
     batcher.put("a", 1)
@@ -122,7 +134,7 @@ def test_take_waits_for_a_batch_to_fill() -> None:
         batcher.put("a", number)
     taking.join(10)
     assert taken == [[0, 1, 2]]
-    assert batcher.take_ready() == []
+    assert batcher.take_full() == []
 
 
 def test_put_waits_for_room_and_full_buckets_are_not_waited_for() -> None:

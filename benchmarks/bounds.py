@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from benchmarks import alone, pass_through
+from benchmarks import alone
 from benchmarks.alone import ModuleCost, Spent
 from benchmarks.figures import Sheet
 from benchmarks.usage import Servers
@@ -21,7 +21,7 @@ from benchmarks.workload import Workplace
 from consumers.analyzer.process_environment import prepare_environment
 
 IMAGES = 300
-"""Images that each process fetches or decodes, where no other number is asked for."""
+"""Images that each process fetches or decodes."""
 PATIENCE_S = 120.0
 
 T = TypeVar("T")
@@ -70,8 +70,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return measured_rate / self.rate
 
 
-def measure(place: Workplace, servers: Servers, module: str, workers: int, images: int = IMAGES) -> Bounds:
-    """Measures every part, one after the other."""
+def measure(
+    place: Workplace, servers: Servers, module: str, workers: int, kafka_ms: float, most: int | None = None
+) -> Bounds:
+    """Measures every part, one after the other.
+
+    Args:
+        kafka_ms: as `pass_through.kafka_ms`, which is the same for all modules.
+        most: images that each process fetches or decodes, where that is to be fewer than `IMAGES`.
+    """
+    images = min(IMAGES, most or IMAGES)
     where = (place.s3, place.bucket, place.keys)
     with _crew(workers) as crew:
         crew.do(alone.fetch, *where, len(place.keys))
@@ -82,8 +90,7 @@ def measure(place: Workplace, servers: Servers, module: str, workers: int, image
         decoded_full = crew.do(alone.decode, *where, None, images)
         both = crew.do(alone.fetch_and_decode, *where, module, images)
         costs = crew.do(alone.run_module, *where, module)
-    with _crew(1) as crew:
-        (single_ms,) = crew.do(alone.single_image_ms, *where, module)
+        single_ms = crew.one(alone.single_image_ms, *where, module)
     best = max(costs[0].infer, key=lambda size: _module_rate(costs, size))
     return Bounds(
         fetch_ms=_cpu_ms(fetched),
@@ -92,7 +99,7 @@ def measure(place: Workplace, servers: Servers, module: str, workers: int, image
         preprocess_ms=_cpu_ms([cost.preprocess for cost in costs]),
         infer_ms=_cpu_ms([cost.infer[best] for cost in costs]),
         s3_ms=s3_s / _images(fetched) * 1000,
-        kafka_ms=pass_through.kafka_ms(place, servers),
+        kafka_ms=kafka_ms,
         best_batch=best,
         fetch_decode_rate=_rate(both),
         module_rate=_module_rate(costs, best),
@@ -116,7 +123,7 @@ def record(sheet: Sheet, module: str, bounds: Bounds) -> None:
 
 
 class _Crew:
-    """Processes that all do the same at once."""
+    """Processes that do the same, all at once or one alone."""
 
     def __init__(self, pool: ProcessPoolExecutor, size: int) -> None:
         self._pool = pool
@@ -126,6 +133,10 @@ class _Crew:
         """What each process returned."""
         futures = [self._pool.submit(function, *arguments) for _ in range(self._size)]
         return [future.result(PATIENCE_S) for future in futures]
+
+    def one(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What one of them returned, while the others rest."""
+        return self._pool.submit(function, *arguments).result(PATIENCE_S)
 
 
 @contextlib.contextmanager

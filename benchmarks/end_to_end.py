@@ -4,9 +4,9 @@ The rounds are interleaved (ours, celery, …, ours, celery, …), so that whate
 meets all alike.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from benchmarks import bounds, runs
+from benchmarks import bounds, pass_through, runs
 from benchmarks.bounds import Bounds
 from benchmarks.errors import ResultsWrong, RunFailed
 from benchmarks.figures import Sheet
@@ -20,37 +20,34 @@ from benchmarks.usage import Servers
 from benchmarks.workload import Workplace
 
 PREFIX = "end_to_end"
-LEAST_IMAGES = 200
+LEAST_IMAGES = 120
 FIRST_GUESS: Mapping[str, float] = {"ours": 0.8, "ours_rows": 0.7}
 """Share of the bound that a contender's first number of images assumes; later ones follow from its rate."""
-PEERS_GUESS = 0.25
+PEERS_GUESS = 0.15
 
 
 def measure(place: Workplace, servers: Servers, plan: Plan) -> tuple[Sheet, Sheet]:
-    """Runs all rounds; returns the figures of the comparison, and those of the bounds."""
+    """Runs all rounds; returns the figures of the comparison, and those of the bounds.
+
+    Each round measures its own bounds: a machine whose speed drifts is compared with itself.
+    """
     sheet, limits = Sheet(), Sheet()
-    bound_of = dict(_bounds(place, servers, plan, limits))
     peers = _available(plan, sheet)
     for number in range(plan.rounds):
-        for module, bound in bound_of.items():
+        kafka_ms = pass_through.kafka_ms(place, servers)
+        for module in plan.modules:
+            say(f"round {number + 1} of {plan.rounds}, {module}: bounds")
+            bound = bounds.measure(place, servers, MODULES[module], plan.workers, kafka_ms, plan.images)
+            bounds.record(limits, module, bound)
             ours = [Ours(), Ours(with_rows=True)] if module in plan.rows else [Ours()]
             for contender in (*ours, *peers):
                 say(f"round {number + 1} of {plan.rounds}, {module}: {contender.name}")
-                _round(place, servers, plan, contender, module, bound, sheet)
-    for module, bound in bound_of.items():
-        compare(sheet, module, [peer.name for peer in PEERS])
-        add_efficiency(sheet, module, bound)
-    return sheet, limits
-
-
-def _bounds(place: Workplace, servers: Servers, plan: Plan, limits: Sheet) -> Iterator[tuple[str, Bounds]]:
+                run = _round(place, servers, plan, contender, module, bound, sheet)
+                if run is not None and contender is ours[0]:
+                    add_efficiency(sheet, module, bound, run.rate)
     for module in plan.modules:
-        say(f"bounds of {module}")
-        found = bounds.measure(
-            place, servers, MODULES[module], plan.workers, min(bounds.IMAGES, plan.images or bounds.IMAGES)
-        )
-        bounds.record(limits, module, found)
-        yield module, found
+        compare(sheet, module, [peer.name for peer in PEERS])
+    return sheet, limits
 
 
 def _available(plan: Plan, sheet: Sheet) -> list[Peer]:
@@ -89,7 +86,7 @@ def _round(
     module: str,
     bound: Bounds,
     sheet: Sheet,
-) -> None:
+) -> Run | None:
     name = f"{PREFIX}.{module}.{contender.name}"
     before = sheet.median(name)
     guess = FIRST_GUESS.get(contender.name, PEERS_GUESS) * bound.rate
@@ -99,9 +96,10 @@ def _round(
     except (PeerFailed, ResultsWrong, RunFailed) as error:
         sheet.notes[f"{module}.{contender.name}"] = str(error)
         say(f"  {contender.name} failed: {error}")
-        return
+        return None
     record(sheet, name, run)
     say(f"  {run.images} images in {run.seconds:.1f} s: {run.rate:.1f} images/s")
+    return run
 
 
 def record(sheet: Sheet, name: str, run: Run) -> None:
@@ -122,9 +120,7 @@ def compare(sheet: Sheet, module: str, peers: Sequence[str]) -> None:
     sheet.add_ratio(f"{prefix}.rows_ratio.celery", f"{prefix}.ours_rows", f"{prefix}.celery")
 
 
-def add_efficiency(sheet: Sheet, module: str, bound: Bounds) -> None:
-    """Adds the shares that ours reached of the bound, and of what the modules alone can do."""
-    ours = sheet.median(f"{PREFIX}.{module}.ours")
-    if ours is not None:
-        sheet.add(f"{PREFIX}.{module}.efficiency", bound.efficiency(ours), "of the bound")
-        sheet.add(f"{PREFIX}.{module}.of_module_alone", ours / bound.module_rate, "of the module alone")
+def add_efficiency(sheet: Sheet, module: str, bound: Bounds, rate: float) -> None:
+    """Adds the shares that a round of ours reached of its bound, and of what the modules alone can do."""
+    sheet.add(f"{PREFIX}.{module}.efficiency", bound.efficiency(rate), "of the bound")
+    sheet.add(f"{PREFIX}.{module}.of_module_alone", rate / bound.module_rate, "of the module alone")

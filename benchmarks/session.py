@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmarks import bounds, end_to_end, figures, growth, latency, machine, stages, tables
+from benchmarks import bounds, end_to_end, figures, growth, latency, machine, pass_through, stages, tables
 from benchmarks.errors import NotMeasured
 from benchmarks.figures import Sheet
 from benchmarks.plan import MODULES, Plan
@@ -32,10 +32,11 @@ class Session:
 
     def limit(self, modules: tuple[str, ...], workers: int) -> None:
         """The bounds alone."""
-        sheet = Sheet()
+        sheet, kafka_ms = Sheet(), pass_through.kafka_ms(self._place, self._servers)
         for module in modules:
             say(f"bounds of {module}")
-            bounds.record(sheet, module, bounds.measure(self._place, self._servers, MODULES[module], workers))
+            found = bounds.measure(self._place, self._servers, MODULES[module], workers, kafka_ms)
+            bounds.record(sheet, module, found)
         self.keep("bounds", sheet)
 
     def delay(self, modules: tuple[str, ...], seconds: float, workers: int) -> None:

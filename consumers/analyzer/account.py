@@ -4,14 +4,14 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 
 class Started(NamedTuple):
-    """When a call began, by the clock and by the CPU of its thread."""
+    """When a call began, by the clock and by the CPU of its thread (0 where that is not metered)."""
 
     wall_s: float
     cpu_s: float
@@ -23,13 +23,18 @@ class Cost(msgspec.Struct, frozen=True):
     calls: int
     wall_s: float
     cpu_s: float
-    """CPU of the calling threads; that of a library's own threads is not in it."""
+    """CPU of the calling threads, 0 where it is not metered; that of a library's own threads is not in it."""
 
 
 class Meter:
-    """Adds up the calls of one kind of work; several threads may use it at once."""
+    """Adds up the calls of one kind of work; several threads may use it at once.
 
-    def __init__(self) -> None:
+    Args:
+        cpu_clock: `time.thread_time`, or `float` to leave CPU out: reading it is a system call.
+    """
+
+    def __init__(self, cpu_clock: Callable[[], float]) -> None:
+        self._cpu_clock = cpu_clock
         self._lock = threading.Lock()
         self._calls = 0
         self._wall_s = 0.0
@@ -37,7 +42,7 @@ class Meter:
 
     def start(self) -> Started:
         """A call begins in this thread."""
-        return Started(time.monotonic(), time.thread_time())
+        return Started(time.monotonic(), self._cpu_clock())
 
     def stop(self, started: Started, *, calls: int = 1) -> float:
         """It ended, in the same thread; returns the milliseconds that it took.
@@ -45,7 +50,7 @@ class Meter:
         Args:
             calls: 0 for the first half of a call that is interrupted by a wait for something else.
         """
-        cpu_s = time.thread_time() - started.cpu_s
+        cpu_s = self._cpu_clock() - started.cpu_s
         wall_s = time.monotonic() - started.wall_s
         with self._lock:
             self._calls += calls
@@ -86,14 +91,19 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Account:
-    """The meters of one worker, named after its stages."""
+    """The meters of one worker, named after its stages.
 
-    def __init__(self) -> None:
-        self.fetch = Meter()
-        self.decode = Meter()
-        self.preprocess = Meter()
-        self.infer = Meter()
-        self.publish = Meter()
+    Args:
+        with_cpu: meter the CPU of each stage too.
+    """
+
+    def __init__(self, *, with_cpu: bool = False) -> None:
+        cpu_clock = time.thread_time if with_cpu else float
+        self.fetch = Meter(cpu_clock)
+        self.decode = Meter(cpu_clock)
+        self.preprocess = Meter(cpu_clock)
+        self.infer = Meter(cpu_clock)
+        self.publish = Meter(cpu_clock)
         self._batches: Counter[int] = Counter()
         self._started = time.monotonic()
         self._cpu_at_start = time.process_time()

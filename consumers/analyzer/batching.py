@@ -25,10 +25,12 @@ class Buckets(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
-    def add(self, kind: Hashable, item: T, now_s: float) -> None:
-        """Takes an item in; `now_s` never goes back."""
-        self._buckets.setdefault(kind, deque()).append((now_s, item))
+    def add(self, kind: Hashable, item: T, now_s: float) -> int:
+        """Takes an item in; returns how many of its kind wait now. `now_s` never goes back."""
+        items = self._buckets.setdefault(kind, deque())
+        items.append((now_s, item))
         self._count += 1
+        return len(items)
 
     def take(self, now_s: float, limit: int, *, hurry: bool = False, full: bool = False) -> list[T]:
         """The next batch of at most `limit` items; empty where none may be closed yet.
@@ -92,8 +94,10 @@ class Batcher(Generic[T]):
         """Hands an item over; waits while there is no room."""
         with self._room:
             self._room.wait_for(lambda: len(self._buckets) < self._capacity)
-            self._buckets.add(kind, item, self._clock())
-            self._arrived.notify()
+            alike = self._buckets.add(kind, item, self._clock())
+            # The first item sets the alarm; one that closes no batch would wake the other thread in vain.
+            if alike >= self._limit() or len(self._buckets) == 1 or self._in_a_hurry():
+                self._arrived.notify()
 
     def take(self) -> list[T]:
         """Waits for the next batch."""
@@ -111,9 +115,10 @@ class Batcher(Generic[T]):
             return self._given(self._buckets.take(self._clock(), self._limit(), full=True))
 
     def _take(self) -> list[T]:
-        crowded = len(self._buckets) >= self._capacity
-        hurry = crowded or not self._more_coming()
-        return self._given(self._buckets.take(self._clock(), self._limit(), hurry=hurry))
+        return self._given(self._buckets.take(self._clock(), self._limit(), hurry=self._in_a_hurry()))
+
+    def _in_a_hurry(self) -> bool:
+        return len(self._buckets) >= self._capacity or not self._more_coming()
 
     def _given(self, batch: list[T]) -> list[T]:
         if batch:

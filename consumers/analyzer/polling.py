@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -88,37 +88,13 @@ class Poller:
         idle = time.monotonic() - self._subscribed_at > IDLE_READY_S
         return self._assigned or (idle and bool(self._consumer.memberid()))
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Works until told to stop.
+    def step(self) -> None:
+        """Takes records in for a moment, and publishes what is due.
 
         Raises:
             ProducerFenced: another process keeps taking the transactional id.
             Stopped: told to stop while Kafka is away.
         """
-        while not stopping():
-            self._step()
-
-    def drain(self) -> bool:
-        """Takes nothing new and publishes what was begun, for `drain_timeout_s` at most.
-
-        Returns:
-            Whether everything begun was finished, or is left because an outage keeps it.
-        """
-        self._draining = True
-        deadline = time.monotonic() + self._settings.drain_timeout_s
-        while not self._window.drained() and time.monotonic() < deadline:
-            self._step()
-        left = self._window.weight
-        if left:
-            logger.warning("%d requests are left for the next worker", left)
-        return self._window.drained()
-
-    def close(self) -> None:
-        """Leaves the group; the revocation publishes what is finished."""
-        leave_group(self._consumer)
-        self._log_counts()
-
-    def _step(self) -> None:
         self._read()
         if self._failure is not None:
             raise self._failure
@@ -132,6 +108,26 @@ class Poller:
         if time.monotonic() >= self._report_at:
             self._report_at = time.monotonic() + REPORT_INTERVAL_S
             self._log_counts()
+
+    def drain(self) -> bool:
+        """Takes nothing new and publishes what was begun, for `drain_timeout_s` at most.
+
+        Returns:
+            Whether everything begun was finished, or is left because an outage keeps it.
+        """
+        self._draining = True
+        deadline = time.monotonic() + self._settings.drain_timeout_s
+        while not self._window.drained() and time.monotonic() < deadline:
+            self.step()
+        left = self._window.weight
+        if left:
+            logger.warning("%d requests are left for the next worker", left)
+        return self._window.drained()
+
+    def close(self) -> None:
+        """Leaves the group; the revocation publishes what is finished."""
+        leave_group(self._consumer)
+        self._log_counts()
 
     def _check_topic(self) -> None:
         """Makes sure that newly assigned partitions are still those of the topic that this worker began with.

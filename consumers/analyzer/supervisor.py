@@ -1,5 +1,6 @@
 """Starts the workers, restarts those that die, and stops them."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -14,7 +15,8 @@ import msgspec
 from consumers.analyzer.devices import device_of, gpu_count, worker_count
 from consumers.analyzer.process_environment import prepare_environment
 from consumers.analyzer.slots import Slot
-from consumers.analyzer.worker import FORCED_EXIT_S, READY, WorkerConfig, run
+from consumers.analyzer.supervision import JOIN, LOADED, READY
+from consumers.analyzer.worker import FORCED_EXIT_S, WorkerConfig, run
 from infra.exit_codes import ExitCode
 from infra.kafka import partition_counts, require_topics
 from infra.lifecycle import StopSignals, announce_ready
@@ -26,6 +28,8 @@ FIRST_BACKOFF_S = 0.5
 LAST_BACKOFF_S = 30.0
 HEALTHY_S = 60.0
 MAX_FAILED_STARTS = 3
+GATHER_S = 5.0
+"""At the start, how long a worker that is loaded waits for the others, to join the group with them."""
 
 _POINTLESS = frozenset({ExitCode.USAGE, ExitCode.FENCED})
 """Ends that another start would only repeat."""
@@ -39,6 +43,8 @@ class _Slot(msgspec.Struct, kw_only=True):
     channel: Connection | None = None
     started_at: float = 0.0
     start_at: float = 0.0
+    waiting: bool = False
+    """Loaded, and not told yet to join the group."""
     ready: bool = False
     ever_ready: bool = False
     failed_starts: int = 0
@@ -59,6 +65,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._instance = Slot()
         self._slots: list[_Slot] = []
+        self._gather_until: float | None = None
         self._announced = False
 
     def run(self) -> ExitCode:
@@ -124,7 +131,7 @@ class Supervisor:
         )
         slot.process.start()
         theirs.close()
-        slot.ready = False
+        slot.waiting = slot.ready = False
         slot.started_at = time.monotonic()
 
     def _hear(self) -> None:
@@ -135,6 +142,7 @@ class Supervisor:
             slot = by_channel.get(source) if isinstance(source, Connection) else None
             if slot is not None and slot.channel is not None:
                 self._read(slot, slot.channel)
+        self._let_join()
         if not self._announced and self._slots and all(slot.ready for slot in self._slots):
             self._announced = True
             logger.info("all workers are ready")
@@ -147,9 +155,30 @@ class Supervisor:
             channel.close()
             slot.channel = None
             return
-        if word == READY:
+        if word == LOADED:
+            slot.waiting = True
+        elif word == READY:
             slot.ready = slot.ever_ready = True
             logger.info("worker %d is ready on %s", slot.config.index, slot.config.device)
+
+    def _let_join(self) -> None:
+        """Lets workers join the group: at the start all at once, later each as soon as it is loaded.
+
+        Joining one after the other is a rebalance each, and each takes partitions from those at work.
+        """
+        waiting = [slot for slot in self._slots if slot.waiting]
+        if not waiting:
+            return
+        if self._gather_until is None:
+            self._gather_until = time.monotonic() + GATHER_S
+        if len(waiting) < len(self._slots) and time.monotonic() < self._gather_until:
+            return
+        self._gather_until = 0.0
+        for slot in waiting:
+            slot.waiting = False
+            with contextlib.suppress(OSError):  # its end is seen in the next step
+                if slot.channel is not None:
+                    slot.channel.send(JOIN)
 
     def _bury(self, slot: _Slot) -> ExitCode | None:
         """Clears a dead worker's place and plans the next start; or says why there is to be none."""
@@ -158,7 +187,7 @@ class Supervisor:
         lived_s = time.monotonic() - slot.started_at
         if slot.channel is not None:
             slot.channel.close()
-        slot.process, slot.channel = None, None
+        slot.process, slot.channel, slot.waiting = None, None, False
         if not slot.ever_ready:
             slot.failed_starts += 1
         if status in _POINTLESS or slot.failed_starts >= MAX_FAILED_STARTS:

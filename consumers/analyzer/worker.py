@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from consumers.analyzer.pipeline import Pipeline, default_image_threads
 from consumers.analyzer.polling import Poller
 from consumers.analyzer.publishing import Publisher, Stopped
 from consumers.analyzer.store import ObjectStore
+from consumers.analyzer.supervision import Supervision
 from infra import logs
 from infra.exit_codes import ExitCode, exit_code
 from infra.kafka import consumer_config, make_consumer, require_topics, transactional_config
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READY = "ready"
+FETCH_BYTES = 128 * 1024
+"""Of each partition at a time: some hundred requests, about a window. Pausing drops what was fetched beyond
+it, and resuming fetches that again."""
 FORCED_EXIT_S = 15.0
 """Beyond the drain time, how long leaving the group may take."""
 
@@ -51,31 +53,30 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     s3: S3Settings
 
 
-def run(config: WorkerConfig, supervisor: Connection) -> None:
+def run(config: WorkerConfig, channel: Connection) -> None:
     """The process's entry point; ends with a named exit code.
 
     Args:
-        supervisor: takes `READY`; its end tells that the supervisor is gone, and the worker stops too.
+        channel: to the supervisor, see `Supervision`.
     """
     logs.configure()
     stopping = threading.Event()
     # Ctrl-C reaches every process of the terminal; how workers stop is for their supervisor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    threading.Thread(
-        target=_watch, args=(supervisor, stopping, config.analyzer.drain_timeout_s), daemon=True
-    ).start()
+    supervision = Supervision(channel, stopping, config.analyzer.drain_timeout_s + FORCED_EXIT_S)
+    supervision.start()
     # Threads of the pipeline may be deep in native code: they end with the process, not before it.
-    os._exit(_run(config, supervisor, stopping))
+    os._exit(_run(config, supervision, stopping))
 
 
-def _run(config: WorkerConfig, supervisor: Connection, stopping: threading.Event) -> ExitCode:
+def _run(config: WorkerConfig, supervision: Supervision, stopping: threading.Event) -> ExitCode:
     try:
         module = load_module(config.analyzer.module)
         load_model(module, config.device)
         if stopping.is_set():
             return ExitCode.OK
-        return _serve(config, module, supervisor, stopping)
+        return _serve(config, module, supervision, stopping)
     except AnalysisError as error:
         logger.error("%s: %s", error.code, error.message, exc_info=error.__cause__)
         return exit_code(error.code)
@@ -87,13 +88,15 @@ def _run(config: WorkerConfig, supervisor: Connection, stopping: threading.Event
 
 
 def _serve(
-    config: WorkerConfig, module: Module[Any], supervisor: Connection, stopping: threading.Event
+    config: WorkerConfig, module: Module[Any], supervision: Supervision, stopping: threading.Event
 ) -> ExitCode:
     group = f"analyzer.{module.name}"
-    account = Account()
+    account = Account(with_cpu=bool(config.analyzer.account_dir))
     publisher = _publisher(config, group, account, stopping)
     pipeline = _pipeline(config, module, account, stopping)
-    consumer = make_consumer(consumer_config(config.kafka, group))
+    consumer = make_consumer(
+        consumer_config(config.kafka, group) | {"max.partition.fetch.bytes": FETCH_BYTES}
+    )
     topic = config.kafka.images_topic
     topic_id = require_topics(config.kafka, [topic])[topic]
     intake = Intake(module.name, topic_id, config.s3.allowed_buckets)
@@ -103,9 +106,13 @@ def _serve(
     except Stopped:
         return ExitCode.OK
     try:
+        supervision.wait_to_join()
         pipeline.start()
         poller.subscribe()
-        poller.run(_Readiness(poller, supervisor, stopping))
+        while not stopping.is_set():
+            poller.step()
+            if poller.ready:
+                supervision.tell_ready()
         logger.info("stopping: finishing what was begun")
         drained = poller.drain()
     except Stopped:
@@ -155,32 +162,3 @@ def _publisher(config: WorkerConfig, group: str, account: Account, stopping: thr
         account,
         stopping,
     )
-
-
-class _Readiness:
-    """Asked by the loop whether to stop; tells the supervisor, once, that the worker is ready."""
-
-    def __init__(self, poller: Poller, supervisor: Connection, stopping: threading.Event) -> None:
-        self._poller = poller
-        self._supervisor = supervisor
-        self._stopping = stopping
-        self._told = False
-
-    def __call__(self) -> bool:
-        if not self._told and self._poller.ready:
-            self._told = True
-            try:
-                self._supervisor.send(READY)
-            except OSError:
-                self._stopping.set()
-        return self._stopping.is_set()
-
-
-def _watch(supervisor: Connection, stopping: threading.Event, drain_timeout_s: float) -> None:
-    """Stops the worker when its supervisor is gone, and ends it when stopping takes too long."""
-    while not stopping.wait(0.5):
-        # Nothing is ever sent this way: what can be read is the end.
-        if supervisor.poll():
-            stopping.set()
-    time.sleep(drain_timeout_s + FORCED_EXIT_S)
-    os._exit(ExitCode.DRAIN_TIMEOUT)

@@ -37,7 +37,7 @@ TUNING: Mapping[str, str] = {
     "log.cleaner.io.buffer.size": "131072",
     # Quick answers where a production cluster prefers to wait: first join, restart after a kill, the
     # end of a transaction that was left open, and the replacement of a member that died.
-    "group.initial.rebalance.delay.ms": "0",
+    "group.initial.rebalance.delay.ms": "100",
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",

@@ -1,6 +1,7 @@
 """How the analyzer starts, stops and waits out an outage, as whoever runs it sees it."""
 
 import contextlib
+import re
 import signal
 import socket
 import threading
@@ -61,6 +62,40 @@ def test_workers_do_not_outlive_a_killed_supervisor(service: Service) -> None:
         analyzer.process.kill()
         for worker in workers:
             _wait_gone(worker, 30)
+
+
+STAGGERED = """
+import logging, os, time
+from pathlib import Path
+
+class Staggered:
+    name = "staggered"
+    version = "1"
+    max_batch = 4
+
+    def load(self, device):
+        try:
+            os.mkdir(Path(__file__).parent / "first")
+        except FileExistsError:
+            time.sleep(2.0)
+        logging.getLogger("staggered").warning("loaded")
+
+    def preprocess(self, image):
+        return image
+
+    def infer(self, batch):
+        return [[] for _ in batch]
+"""
+
+
+def test_workers_join_the_group_together(service: Service, tmp_path: Path) -> None:
+    module = tmp_path / "staggered"
+    module.mkdir()
+    (module / "module.py").write_text(STAGGERED)
+    with service.run("analyzer", "-m", str(module), "-w", "2") as analyzer:
+        analyzer.wait_ready()
+        told = re.findall(r'"message":"(loaded|assigned)\b', analyzer.log_text())
+        assert told[:3] == ["loaded", "loaded", "assigned"]
 
 
 def test_a_worker_that_dies_is_replaced(service: Service) -> None:

@@ -43,10 +43,13 @@ def test_a_transaction_in_doubt_is_settled_by_asking_the_broker(stack: RunningSt
     with new_service(tmp_path) as service, service.run("analyzer", "-m", "dummy", "-w", "1") as analyzer:
         analyzer.wait_ready()
         transactional_id = f"analyzer.dummy.{socket.gethostname()}-{os.getuid()}-{_slot(analyzer)}.0"
-        service.publish(_requests(service))
+        requests = _requests(service)
+        service.publish(requests[: REQUESTS // 2])
         eventually(lambda: len(service.results()) > 100, 60)
         # Once only: who loses its id three times in two minutes ends, since another one lives by it.
         make_producer(transactional_config(service.kafka, transactional_id, 30_000)).init_transactions(30)
+        # However fast the first half was answered, these take a transaction that fails.
+        service.publish(requests[REQUESTS // 2 :])
         eventually(lambda: len(service.results()) >= REQUESTS, 120)
         assert "a transaction failed" in analyzer.log_text()
         assert analyzer.stop() == 0

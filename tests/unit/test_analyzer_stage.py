@@ -112,6 +112,16 @@ def test_a_task_that_is_not_handed_on_is_answered_and_counted() -> None:
     }
 
 
+def test_cpu_is_metered_only_where_it_is_asked_for() -> None:
+    for with_cpu in (True, False):
+        account = Account(with_cpu=with_cpu)
+        started = account.infer.start()
+        sum(range(100_000))
+        account.infer.stop(started)
+        assert (account.infer.cost.cpu_s > 0) is with_cpu
+        assert account.infer.cost.wall_s > 0
+
+
 def test_an_account_says_what_each_stage_cost(tmp_path: Path) -> None:
     account = Account()
     started = account.decode.start()

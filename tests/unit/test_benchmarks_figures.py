@@ -76,7 +76,8 @@ def test_figures_are_medians_and_ratios_are_of_medians() -> None:
         sheet.add("end_to_end.dummy.celery", rate, "images/s")
     sheet.add("end_to_end.dummy.ours_rows", 250.0, "images/s")
     end_to_end.compare(sheet, "dummy", ["celery", "ray"])
-    end_to_end.add_efficiency(sheet, "dummy", some_bounds(infer_ms=0.0))
+    for rate, infer_ms in ((300.0, 0.0), (100.0, 3.0), (310.0, 0.0)):
+        end_to_end.add_efficiency(sheet, "dummy", some_bounds(infer_ms=infer_ms), rate)
     report = sheet.report("a machine", "a command")
     assert report.value("end_to_end.dummy.ours") == 300.0
     assert report.spread("end_to_end.dummy.ours") == (100.0, 310.0)

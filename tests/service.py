@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,14 @@ class Service:
             producer.poll(0)
         assert producer.flush(30) == 0
 
+    @cached_property
+    def _store(self) -> Any:
+        return make_client(load(S3Settings))
+
     def request(self, image: bytes, name: str) -> bytes:
         """Stores an image and returns a request for it, whose id is `name`."""
         key = f"{self.kafka.images_topic}/{name}"
-        make_client(load(S3Settings)).put_object(Bucket="uploads", Key=key, Body=image)
+        self._store.put_object(Bucket="uploads", Key=key, Body=image)
         return request(name, key)
 
     def results(self) -> list[Result]:

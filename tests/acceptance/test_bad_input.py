@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import pytest
 from confluent_kafka import Message
@@ -92,9 +93,10 @@ def outcome(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> It
             analyzer.wait_ready()
             sink.wait_ready()
             expected = len(good) + len(MISSING) + len(names)
-            for number, (name, value) in enumerate(zip(names, values, strict=True)):
-                followed = [value, service.request(images.jpeg(), f"after-{name}")]
-                service.publish(followed, partition=number % 4)
+            followers = [service.request(images.jpeg(), f"after-{name}") for name in names]
+            pairs = list(zip(values, followers, strict=True))
+            for partition in range(4):
+                service.publish(list(chain.from_iterable(pairs[partition::4])), partition=partition)
             service.publish([None], partition=0)
             eventually(lambda: service.row_count() >= expected, 60)
             yield _outcome(service)

@@ -58,11 +58,17 @@ def _end_to_end(report: Report) -> Iterator[Table]:
     for module in MODULES:
         rows = [_contender(report, module, name) for name in LABELS]
         measured = report.value(f"end_to_end.{module}.ours") is not None
-        title = f"{module}: end to end"
-        efficiency = report.value(f"end_to_end.{module}.efficiency")
-        if efficiency is not None:
-            title += f"; this project reaches {efficiency:.0%} of the bound"
+        title = f"{module}: end to end{_efficiency(report, module)}"
         yield Table(title, _COMPARISON, tuple(row for row in rows if row) if measured else ())
+
+
+def _efficiency(report: Report, module: str) -> str:
+    figure = f"end_to_end.{module}.efficiency"
+    efficiency, spread = report.value(figure), report.spread(figure)
+    if efficiency is None:
+        return ""
+    said = f"; this project reaches {efficiency:.0%} of the bound"
+    return said + (f" ({spread[0]:.0%} to {spread[1]:.0%} over the rounds)" if spread else "")
 
 
 _COMPARISON = (

@@ -26,7 +26,7 @@ from schemas.errors import AnalysisError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 CONTENDERS = tuple(peer.name for peer in PEERS)
-HEADLINE = Plan(peers=CONTENDERS, rows=("shapes",), rounds=3, seconds=7.0)
+HEADLINE = Plan(peers=CONTENDERS, rows=("shapes",), rounds=3, seconds=6.0)
 FULL = Plan(peers=CONTENDERS, rows=tuple(MODULES), rounds=5, seconds=12.0)
 
 
@@ -157,7 +157,7 @@ def headline_command(context: typer.Context) -> None:
     with _session(context) as session:
         session.compare(HEADLINE)
         session.start_up(HEADLINE.modules, 1)
-        session.dissect(HEADLINE.modules, HEADLINE.seconds, HEADLINE.workers)
+        session.dissect(HEADLINE.modules, 2 * HEADLINE.seconds, HEADLINE.workers)
         session.delay(HEADLINE.modules, HEADLINE.seconds, HEADLINE.workers)
     _update_document(context)
 

@@ -108,18 +108,19 @@ def _rounded(milliseconds: float | None) -> float | None:
 
 def _to_original(task: Task, detections: Sequence[Detection]) -> tuple[Detection, ...]:
     across, down = task.scale
-    width, height = task.found.width_px or 0, task.found.height_px or 0
+    width, height = float(task.found.width_px or 0), float(task.found.height_px or 0)
     answered = []
     for detection in detections:
         box = detection.box
-        left, right = _clip(box.x * across, width), _clip((box.x + box.w) * across, width)
-        top, bottom = _clip(box.y * down, height), _clip((box.y + box.h) * down, height)
-        scaled = Box(x=round(left, 3), y=round(top, 3), w=round(right - left, 3), h=round(bottom - top, 3))
+        left, right = min(max(box.x * across, 0.0), width), min(max((box.x + box.w) * across, 0.0), width)
+        top, bottom = min(max(box.y * down, 0.0), height), min(max((box.y + box.h) * down, 0.0), height)
         # Subclasses of float and str, such as NumPy's, are no JSON.
-        labels = tuple(Label(str(label.label), float(label.score)) for label in detection.labels)
-        answered.append(Detection(scaled, labels))
+        scaled = Box(
+            float(round(left, 3)),
+            float(round(top, 3)),
+            float(round(right - left, 3)),
+            float(round(bottom - top, 3)),
+        )
+        labels = [Label(str(label.label), float(label.score)) for label in detection.labels]
+        answered.append(Detection(scaled, tuple(labels)))
     return tuple(answered)
-
-
-def _clip(value: float, limit: int) -> float:
-    return float(min(max(value, 0.0), limit))

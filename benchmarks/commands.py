@@ -108,7 +108,7 @@ def latency_command(
 def scaling_command(
     context: typer.Context, modules: Modules = "dummy,simulated", seconds: Seconds = 8.0
 ) -> None:
-    """Rates with 1 to 8 partitions and 1 to 4 workers."""
+    """Rates with 1 to 8 partitions and workers."""
     with _session(context) as session:
         session.scale(_names(modules, tuple(MODULES)), seconds)
 

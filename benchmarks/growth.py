@@ -19,7 +19,9 @@ from benchmarks.usage import Servers
 from benchmarks.watcher import TopicWatcher
 from benchmarks.workload import Workplace, preload, run_topics
 
-SCALES = tuple((partitions, workers) for partitions in (1, 2, 4, 8) for workers in (1, 2, 4))
+SIZES = (1, 2, 4, 8)
+SCALES = tuple((partitions, workers) for partitions in SIZES for workers in SIZES if workers <= partitions)
+"""Partitions and workers; workers beyond the partitions would have nothing to do."""
 BACKLOGS = (1_000, 10_000, 100_000)
 WORKERS = 2
 WARM = 1_000
@@ -32,14 +34,14 @@ START_S = 120.0
 def scaling(
     place: Workplace, servers: Servers, module: str, seconds: float, guess: float, sheet: Sheet
 ) -> None:
-    """Rates with 1 to 8 partitions and 1 to 4 workers; workers beyond the partitions have nothing to do.
+    """Rates with 1 to 8 partitions and workers.
 
     Args:
         guess: images a second that two workers reach, for the number of images.
     """
     for partitions, workers in SCALES:
         say(f"scaling of {module}: {partitions} partitions, {workers} workers")
-        count = max(400, round(guess * seconds * min(partitions, workers, 2) / 2))
+        count = max(400, round(guess * seconds * min(workers, 2) / 2))
         run = runs.measure(place, servers, Ours(), MODULES[module], count, workers, partitions)
         sheet.add(f"scaling.{module}.partitions_{partitions}.workers_{workers}", run.rate, "images/s")
 

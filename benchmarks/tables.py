@@ -142,7 +142,7 @@ _LATENCIES = ("rate", "p50", "p95", "p99")
 
 
 def _scaling(report: Report) -> Iterator[Table]:
-    workers = (1, 2, 4)
+    workers = (1, 2, 4, 8)
     for module in MODULES:
         rows = tuple(
             (str(partitions), *(number(_scaled(report, module, partitions, each)) for each in workers))

@@ -94,8 +94,9 @@ def _serve(
     account = Account(with_cpu=bool(config.analyzer.account_dir))
     publisher = _publisher(config, group, account, stopping)
     pipeline = _pipeline(config, module, account, stopping)
+    # What the user's own file says comes later and wins.
     consumer = make_consumer(
-        consumer_config(config.kafka, group) | {"max.partition.fetch.bytes": FETCH_BYTES}
+        {"max.partition.fetch.bytes": FETCH_BYTES, **consumer_config(config.kafka, group)}
     )
     topic = config.kafka.images_topic
     topic_id = require_topics(config.kafka, [topic])[topic]

@@ -158,7 +158,7 @@ def headline_command(context: typer.Context) -> None:
         session.compare(HEADLINE)
         session.start_up(HEADLINE.modules, 1)
         session.dissect(HEADLINE.modules, 2 * HEADLINE.seconds, HEADLINE.workers)
-        session.delay(HEADLINE.modules, HEADLINE.seconds, HEADLINE.workers)
+        session.delay(HEADLINE.modules, 10.0, HEADLINE.workers)
     _update_document(context)
 
 

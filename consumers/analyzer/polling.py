@@ -23,8 +23,9 @@ BUSY_POLL_S = 0.005
 """While something is in flight: its end is only seen between two polls."""
 BACKLOG_POLL_S = 0.03
 """Behind a backlog nobody waits for the end of one image, and each look costs as much as an image."""
-BACKLOG_INTERVALS = 4
-"""Transactions are so much rarer while the window is full."""
+CROWD = 32
+MOST_INTERVALS = 4
+"""The interval between transactions is stretched to so many times itself: once for each `CROWD` in flight."""
 COMMITTED_TIMEOUT_S = 20.0
 FAILED_PUBLISH_PAUSE_S = 0.3
 REPORT_INTERVAL_S = 60.0
@@ -211,9 +212,11 @@ class Poller:
 
     def _interval_s(self) -> float:
         # A transaction costs the broker 6 ms of CPU, whatever it holds (measured with two workers and four
-        # partitions). Behind a backlog a request has waited for much longer already.
+        # partitions). The more is in flight, the longer a request has waited already.
         interval_s = self._settings.transaction_interval_ms / 1000
-        return interval_s * BACKLOG_INTERVALS if self._paused and not self._draining else interval_s
+        if self._draining:
+            return interval_s
+        return interval_s * min(max(1.0, self._window.weight / CROWD), MOST_INTERVALS)
 
     def _publish(self, finished: dict[PartitionKey, list[Record]]) -> None:
         # The metadata is fresh, and nothing is consumed until the transaction has ended.

@@ -14,13 +14,14 @@ import msgspec
 from PIL.Image import Image
 
 from consumers.analyzer.decoding import open_image
+from consumers.analyzer.fetching import LEAST_FETCHES
 from consumers.analyzer.store import ObjectStore
 from infra.settings import S3Settings
 from modules.contract import Module, ModuleTraits
 from modules.loading import load_model, load_module
 from schemas.messages import ImageReference
 
-GET_THREADS = 4
+GET_THREADS = LEAST_FETCHES
 MAX_PIXELS = 100_000_000
 LEAST_S = 0.6
 """A batch size is tried for this long, and at least `LEAST_CALLS` times."""
@@ -41,6 +42,8 @@ class ModuleCost(msgspec.Struct, frozen=True):
     """One process's module: what preparing takes, and inference at each batch size."""
 
     preprocess: Spent
+    preprocess_full: Spent
+    """Of images that were decoded in full."""
     infer: dict[int, Spent]
 
 
@@ -79,12 +82,18 @@ def fetch_and_decode(s3: S3Settings, bucket: str, keys: Sequence[str], module: s
 
 def run_module(s3: S3Settings, bucket: str, keys: Sequence[str], module: str) -> ModuleCost:
     """Preprocessing, then inference at batch sizes up to the module's own limit, in one thread."""
-    loaded, traits = load_module(module), _traits(module)
+    loaded = load_module(module)
     load_model(loaded, "cpu")
-    images = [_pixels(file, traits.decode_size_px) for file in _files(s3, bucket, keys)]
+    traits = ModuleTraits.of(loaded)
+    files = _files(s3, bucket, keys)
+    images = [_pixels(file, traits.decode_size_px) for file in files]
     prepared = [loaded.preprocess(image.copy()) for image in images]
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size < traits.max_batch] + [traits.max_batch]
-    return ModuleCost(_preprocess(loaded, images), {size: _infer(loaded, prepared, size) for size in sizes})
+    return ModuleCost(
+        preprocess=_preprocess(loaded, images, PASSES),
+        preprocess_full=_preprocess(loaded, [_pixels(file, None) for file in files], 1),
+        infer={size: _infer(loaded, prepared, size) for size in sizes},
+    )
 
 
 def single_image_ms(s3: S3Settings, bucket: str, keys: Sequence[str], module: str) -> float:
@@ -101,16 +110,16 @@ def single_image_ms(s3: S3Settings, bucket: str, keys: Sequence[str], module: st
     return median([one(key) for key in islice(cycle(keys), SINGLES)])
 
 
-def _preprocess(module: Module[Any], images: Sequence[Image]) -> Spent:
+def _preprocess(module: Module[Any], images: Sequence[Image], passes: int) -> Spent:
     """Several passes over copies, which a module may change; the copying does not count."""
     cpu_s = wall_s = 0.0
-    for _ in range(PASSES):
+    for _ in range(passes):
         for image in [image.copy() for image in images]:
             began, cpu = time.monotonic(), time.process_time()
             module.preprocess(image)
             cpu_s += time.process_time() - cpu
             wall_s += time.monotonic() - began
-    return Spent(PASSES * len(images), cpu_s, wall_s)
+    return Spent(passes * len(images), cpu_s, wall_s)
 
 
 def _infer(module: Module[Any], prepared: Sequence[Any], size: int) -> Spent:

@@ -36,6 +36,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     decode_full_ms: float
     """All pixels: no part of the bound, but what others do."""
     preprocess_ms: float
+    preprocess_full_ms: float
+    """Of all pixels: no part of the bound either."""
     infer_ms: float
     """At the best batch size."""
     s3_ms: float
@@ -97,6 +99,7 @@ def measure(
         decode_ms=_cpu_ms(decoded),
         decode_full_ms=_cpu_ms(decoded_full),
         preprocess_ms=_cpu_ms([cost.preprocess for cost in costs]),
+        preprocess_full_ms=_cpu_ms([cost.preprocess_full for cost in costs]),
         infer_ms=_cpu_ms([cost.infer[best] for cost in costs]),
         s3_ms=s3_s / _images(fetched) * 1000,
         kafka_ms=kafka_ms,
@@ -111,7 +114,7 @@ def measure(
 def record(sheet: Sheet, module: str, bounds: Bounds) -> None:
     """Writes the bounds down as figures."""
     prefix = f"bounds.{module}"
-    for part in ("fetch", "decode", "decode_full", "preprocess", "infer", "s3", "kafka"):
+    for part in ("fetch", "decode", "decode_full", "preprocess", "preprocess_full", "infer", "s3", "kafka"):
         sheet.add(f"{prefix}.{part}_cpu", getattr(bounds, f"{part}_ms"), "ms/image")
     sheet.add(f"{prefix}.cpu", bounds.cpu_ms, "ms/image")
     sheet.add(f"{prefix}.best_batch", bounds.best_batch, "images")

@@ -44,7 +44,9 @@ class Ours(Peer):
         """Starts the supervisor, and the sink where asked for."""
         log = job.folder / "ours.log"
         inherited = {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
-        environment = {**inherited, **variables(job.kafka, job.s3, job.database), **self._changes}
+        # Peers and bounds load modules on the CPU.
+        fixed = {"ANALYZER_GPUS": "0"}
+        environment = {**inherited, **fixed, **variables(job.kafka, job.s3, job.database), **self._changes}
         arguments = ("analyzer", "--module", job.module, "--workers", str(job.processes))
         workers = [_run(arguments, log, environment, ready_file(job))]
         if self.stores_rows:

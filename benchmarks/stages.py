@@ -17,8 +17,6 @@ from benchmarks.progress import say
 from benchmarks.watcher import TopicWatcher
 from benchmarks.workload import Workplace, preload, run_topics
 from consumers.analyzer.account import Report as Account
-from modules.contract import ModuleTraits
-from modules.loading import load_module
 
 ACCOUNT_DIR = "ANALYZER_ACCOUNT_DIR"
 FETCH_THREADS = ("tokio", "obstore")
@@ -49,7 +47,6 @@ def measure(place: Workplace, module: str, count: int, workers: int, sheet: Shee
     say(f"stages of {module}: {count} images")
     accounts, threads_s = _run(place, module, count, workers)
     shares = share(accounts, threads_s, count)
-    limit = ModuleTraits.of(load_module(MODULES[module])).max_batch
     prefix = f"stages.{module}"
     busy = busy_shares(accounts)
     for stage, busy_share in busy.items():
@@ -57,7 +54,7 @@ def measure(place: Workplace, module: str, count: int, workers: int, sheet: Shee
     sheet.notes[module] = bottleneck(busy, shares)
     mean = mean_batch(accounts)
     sheet.add(f"{prefix}.mean_batch", mean, "images")
-    sheet.add(f"{prefix}.batch_fill", mean / limit * 100, "%")
+    sheet.add(f"{prefix}.batch_fill", mean / accounts[0].max_batch * 100, "%")
     _record_profile(sheet, f"profile.{module}", shares)
 
 

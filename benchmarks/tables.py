@@ -75,6 +75,7 @@ _COMPARISON = (
     "",
     "images/s",
     "least to most",
+    "steady",
     "this project is",
     "CPU s / 1,000 images",
     "servers' CPU s / 1,000",
@@ -87,13 +88,14 @@ def _contender(report: Report, module: str, name: str) -> tuple[str, ...] | None
     figure = f"end_to_end.{module}.{name}"
     if report.value(figure) is None:
         reason = report.notes.get(f"{module}.{name}") or report.notes.get(name)
-        return (LABELS[name], NOTHING, reason.splitlines()[0], *4 * (NOTHING,)) if reason else None
+        return (LABELS[name], NOTHING, reason.splitlines()[0], *5 * (NOTHING,)) if reason else None
     spread = report.spread(figure)
     shares = ("cpu_per_1000_images", "servers_cpu_per_1000_images", "cores_used")
     return (
         LABELS[name],
         number(report.value(figure)),
         f"{number(spread[0])} to {number(spread[1])}" if spread else "one round",
+        number(report.value(f"{figure}.steady")),
         _ratio(report, module, name),
         *(number(report.value(f"{figure}.{share}")) for share in shares),
     )
@@ -122,6 +124,7 @@ def _bounds(report: Report) -> Iterator[Table]:
         "its best batch, images": "best_batch",
         "**bound, images/s**": "bound",
         "beside it: decode in full, CPU ms an image": "decode_full_cpu",
+        "beside it: preprocess in full, CPU ms an image": "preprocess_full_cpu",
     }
     yield _by_module("bounds: each part alone", report, "bounds", lines)
 

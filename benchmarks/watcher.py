@@ -99,7 +99,8 @@ class RowsWatcher(Watcher):
         self._table = table
         self._query = sql.SQL("SELECT count(DISTINCT request_id) FROM {}").format(sql.Identifier(table))
         if requests:
-            self._query += sql.SQL(" WHERE source_topic = {}").format(sql.Literal(requests))
+            condition = " WHERE status = 'ok' AND source_topic = {}"
+            self._query += sql.SQL(condition).format(sql.Literal(requests))
 
     def count(self) -> int:
         """Asks once, and waits for the rest of the moment."""

@@ -190,7 +190,11 @@ class AnalyzerSettings(Settings, frozen=True, kw_only=True):
         Meta(description="`torchvision` decodes JPEG files on the device, for modules that take tensors."),
     ] = "pillow"
     transaction_interval_ms: Annotated[
-        float, Meta(ge=1, description="Time between transactions under load.")
+        float,
+        Meta(
+            ge=1,
+            description="Time between transactions under load; up to four times as long with many in flight.",
+        ),
     ] = 100.0
     transaction_timeout_ms: Annotated[
         int, Meta(ge=1000, description="After this the broker aborts the transaction of a worker that died.")

@@ -75,6 +75,8 @@ class Report(msgspec.Struct, frozen=True):
     """Threads that do each stage's work."""
     batches: dict[int, int]
     """How many batches of each size there were."""
+    max_batch: int
+    """How many images a batch may hold."""
 
     @property
     def mean_batch(self) -> float:
@@ -117,11 +119,12 @@ class Account:
         """A batch of `size` images went to the module; called by the inference thread only."""
         self._batches[size] += 1
 
-    def report(self, threads: Mapping[str, int]) -> Report:
+    def report(self, threads: Mapping[str, int], max_batch: int) -> Report:
         """The account so far.
 
         Args:
             threads: how many threads do each stage's work, where it is not one.
+            max_batch: images a batch may hold.
         """
         meters = {
             "fetch": self.fetch,
@@ -136,6 +139,7 @@ class Account:
             stages={name: meter.cost for name, meter in meters.items()},
             threads=dict(threads),
             batches=dict(self._batches),
+            max_batch=max_batch,
         )
 
 

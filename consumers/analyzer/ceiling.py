@@ -6,6 +6,13 @@ from collections.abc import Callable
 
 FIRST_PROBATION_S = 30.0
 LAST_PROBATION_S = 960.0
+NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+)
+"""What the plain RuntimeErrors say that torch raises where its own allocator was not the one to fail."""
 
 
 class BatchCeiling:
@@ -38,11 +45,8 @@ class BatchCeiling:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device, or the machine, has no memory left.
-
-    Torch raises its own error for a GPU, and a plain RuntimeError for the CPU.
-    """
+    """Whether an error says that the device, or the machine, has no memory left."""
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)

@@ -54,7 +54,7 @@ class Pipeline:
         tensors: "TensorDecoder | None" = None,
     ) -> None:
         limit = ModuleTraits.of(module).max_batch
-        max_batch = min(settings.max_batch or limit, limit)
+        max_batch = self._max_batch = min(settings.max_batch or limit, limit)
         memory = settings.image_memory_bytes // 2
         self._account = account
         self._coming = _Coming()
@@ -112,7 +112,7 @@ class Pipeline:
     def report(self) -> Report:
         """What the stages cost so far."""
         threads = dict.fromkeys(("decode", "preprocess"), self._prepare.size)
-        return self._account.report({"fetch": self._fetch.size, **threads})
+        return self._account.report({"fetch": self._fetch.size, **threads}, self._max_batch)
 
     def _hand_on(self, kind: Hashable, task: Task) -> None:
         self._coming.leave()

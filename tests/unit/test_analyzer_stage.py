@@ -129,13 +129,13 @@ def test_an_account_says_what_each_stage_cost(tmp_path: Path) -> None:
     spent_ms = account.decode.stop(account.decode.start())
     for size in (4, 4, 1):
         account.count_batch(size)
-    report = account.report({"decode": 2})
+    report = account.report({"decode": 2}, max_batch=8)
 
     assert report.stages["decode"].calls == 1
     assert report.stages["decode"].wall_s >= spent_ms / 1000 >= 0
     assert report.mean_batch == 3.0
     assert report.batches == {4: 2, 1: 1}
-    made_up = Report(10.0, 5.0, {"decode": report.stages["decode"]}, {"decode": 2}, {})
+    made_up = Report(10.0, 5.0, {"decode": report.stages["decode"]}, {"decode": 2}, {}, 8)
     assert made_up.busy() == {"decode": report.stages["decode"].wall_s / 20}
     assert made_up.mean_batch == 0.0
 

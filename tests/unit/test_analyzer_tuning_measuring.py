@@ -110,7 +110,11 @@ def limited(most: int, error: Exception) -> Callable[[int, float], Batch]:
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …")],
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 def test_want_of_memory_ends_the_sweep_and_keeps_what_was_measured(error: Exception) -> None:
     sweep = sweep_batches(limited(4, error), [1, 2, 4, 8, 16], 60, Clock())

@@ -33,6 +33,7 @@ def some_bounds(**changes: float) -> Bounds:
         decode_ms=2.5,
         decode_full_ms=5.0,
         preprocess_ms=0.5,
+        preprocess_full_ms=6.0,
         infer_ms=3.0,
         s3_ms=1.0,
         kafka_ms=0.5,
@@ -113,7 +114,8 @@ def an_account(process_cpu_s: float, infer_wall_s: float) -> Account:
         "infer": Cost(calls=50, wall_s=infer_wall_s, cpu_s=0.2),
         "publish": Cost(calls=40, wall_s=0.4, cpu_s=0.1),
     }
-    return Account(5.0, process_cpu_s, stages_, threads={"fetch": 8, "decode": 1}, batches={8: 40, 16: 10})
+    threads, batches = {"fetch": 8, "decode": 1}, {8: 40, 16: 10}
+    return Account(5.0, process_cpu_s, stages_, threads, batches, max_batch=16)
 
 
 def test_the_mean_batch_is_of_all_batches() -> None:

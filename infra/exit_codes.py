@@ -21,8 +21,8 @@ class ExitCode(IntEnum):
     """Another live process uses this one's transactional id."""
     DRAIN_TIMEOUT = 6
     """Stopped with work unfinished: the drain time ran out. The work is done again after a restart."""
-    OUT_OF_MEMORY = 7
-    """The device has no memory for even a single image; other programs may hold it."""
+    DEVICE = 7
+    """The device has no memory for even a single image, or failed: what a restart may well mend."""
     CRASHED = 70
     """A bug: the traceback is in the log."""
     INTERRUPTED = 130
@@ -49,7 +49,8 @@ _BY_CODE = {
     ErrorCode.MODULE_NOT_FOUND: ExitCode.MODULE,
     ErrorCode.MODULE_INVALID: ExitCode.MODULE,
     ErrorCode.MODULE_LOAD_FAILED: ExitCode.MODULE,
-    ErrorCode.DEVICE_OUT_OF_MEMORY: ExitCode.OUT_OF_MEMORY,
+    ErrorCode.DEVICE_OUT_OF_MEMORY: ExitCode.DEVICE,
+    ErrorCode.DEVICE_FAILED: ExitCode.DEVICE,
     ErrorCode.PRODUCER_FENCED: ExitCode.FENCED,
 }
 

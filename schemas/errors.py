@@ -79,6 +79,7 @@ class ErrorCode(StrEnum):
     MODULE_INVALID = "module_invalid", "The module's code does not follow the module contract."
     MODULE_LOAD_FAILED = "module_load_failed", "The module could not load its model."
     DEVICE_OUT_OF_MEMORY = "device_out_of_memory", "The device has no memory for even a single image."
+    DEVICE_FAILED = "device_failed", "The device refuses every further call of the process."
     PRODUCER_FENCED = "producer_fenced", "Another live process uses the same transactional id."
     STACK_PORT_TAKEN = "stack_port_taken", "A port of the local stack is in use by another process."
     STACK_START_FAILED = "stack_start_failed", "A server of the local stack did not become ready."

@@ -1,6 +1,7 @@
 """How large a batch may be: lowered when the device runs out of memory, raised again later."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ class BatchCeiling:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
+        self._lock = threading.Lock()
         self._current = limit
         self._probation_s = FIRST_PROBATION_S
         self._raise_at_s = 0.0
@@ -32,16 +34,18 @@ class BatchCeiling:
     @property
     def current(self) -> int:
         """Images a batch at most, now."""
-        if self._current < self._limit and self._clock() >= self._raise_at_s:
-            self._current = min(2 * self._current, self._limit)
-            self._raise_at_s = self._clock() + self._probation_s
-        return self._current
+        with self._lock:
+            if self._current < self._limit and self._clock() >= self._raise_at_s:
+                self._current = min(2 * self._current, self._limit)
+                self._raise_at_s = self._clock() + self._probation_s
+            return self._current
 
     def lower(self, size: int) -> None:
         """A batch of `size` images found no memory."""
-        self._current = max(1, min(self._current, size // 2))
-        self._raise_at_s = self._clock() + self._probation_s
-        self._probation_s = min(2 * self._probation_s, LAST_PROBATION_S)
+        with self._lock:
+            self._current = max(1, min(self._current, size // 2))
+            self._raise_at_s = self._clock() + self._probation_s
+            self._probation_s = min(2 * self._probation_s, LAST_PROBATION_S)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

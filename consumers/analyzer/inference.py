@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from threading import Thread
 from typing import Any, NamedTuple
@@ -33,12 +34,27 @@ class DeviceOutOfMemory(AnalysisError):
         )
 
 
+class DeviceFailed(AnalysisError):
+    """A call ended in an error after which the device refuses all others of this process."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(ErrorCode.DEVICE_FAILED, f"the device failed: {error}")
+
+
 class Submitted(NamedTuple):
     """A batch at which the device works."""
 
     tasks: list[Task]
     handle: Any
     started: Started
+
+
+class Failure(NamedTuple):
+    """A batch that could not be submitted or collected."""
+
+    batch: Sequence[Task]
+    started: Started
+    error: BaseException
 
 
 class Inference:
@@ -90,36 +106,40 @@ class Inference:
         batch = [task for task in batch if not _freed(task)]
         if batch:
             self._account.count_batch(len(batch))
-        self._submitted = self._submit(batch) if batch and self._asynchronous else None
         if batch and not self._asynchronous:
             self.answer(batch)
+            return
+        failures: list[Failure] = []
+        self._submitted = self._submit(batch, failures) if batch else None
         if former is not None:
-            self._collect(former)
+            self._collect(former, failures)
+        if failures and self._submitted is not None:
+            # `infer` must not come between a batch's submission and its collection.
+            self._collect(self._submitted, failures)
+            self._submitted = None
+        for failure in failures:
+            self._divide(*failure)
 
-    def _submit(self, batch: list[Task]) -> Submitted | None:
+    def _submit(self, batch: list[Task], failures: "list[Failure]") -> Submitted | None:
         started = self._account.infer.start()
         try:
             handle = self._module.submit([task.prepared for task in batch])
-        except BaseException as raised:  # noqa: BLE001 - as in answer()
-            error = raised
-        else:
-            self._account.infer.stop(started, calls=0)
-            return Submitted(batch, handle, started)
-        self._divide(batch, started, error)
-        return None
+        except BaseException as error:  # noqa: BLE001 - as in answer()
+            failures.append(Failure(batch, started, error))
+            return None
+        self._account.infer.stop(started, calls=0)
+        return Submitted(batch, handle, started)
 
-    def _collect(self, submitted: Submitted) -> None:
+    def _collect(self, submitted: Submitted, failures: "list[Failure]") -> None:
         batch, handle, submitted_at = submitted
         started = self._account.infer.start()
         try:
             outputs = read_answers(self._module.collect(handle), len(batch))
-        except BaseException as raised:  # noqa: BLE001 - as in answer()
-            error = raised
-        else:
-            self._account.infer.stop(started)
-            self._succeed(batch, outputs, submitted_at)
+        except BaseException as error:  # noqa: BLE001 - as in answer()
+            failures.append(Failure(batch, submitted_at, error))
             return
-        self._divide(batch, submitted_at, error)
+        self._account.infer.stop(started)
+        self._succeed(batch, outputs, submitted_at)
 
     def answer(self, batch: Sequence[Task]) -> None:
         """Answers every task of a batch; one that makes the module raise harms no other.
@@ -128,6 +148,7 @@ class Inference:
 
         Raises:
             DeviceOutOfMemory: there is no memory for even one image, which is not the image's fault.
+            DeviceFailed: nor is this.
         """
         started = self._account.infer.start()
         try:
@@ -143,6 +164,8 @@ class Inference:
     def _divide(self, batch: Sequence[Task], started: Started, error: BaseException) -> None:
         if is_out_of_memory(error):
             self._answer_with_less_memory(batch, error)
+        elif _is_of_device(error):
+            raise DeviceFailed(error)
         elif len(batch) == 1:
             self._fail(batch[0], started, error)
         else:
@@ -171,7 +194,7 @@ class Inference:
                 outputs = read_answers(self._module.infer([task.prepared]), 1)
             except BaseException as raised:  # noqa: BLE001 - as in answer()
                 if not is_out_of_memory(raised):
-                    self._fail(task, started, raised)
+                    self._divide([task], started, raised)
                     return
                 raised.__traceback__ = None
                 _empty_cache()
@@ -196,15 +219,23 @@ class Inference:
             self._answers.fail(task, error)
             return
         logger.warning("request %s: the module raised", task.request.request_id, exc_info=error)
-        message = f"infer raised {type(error).__name__}: {error}"
+        # Not by str(), which may be the module's own and raise too.
+        message = f"infer raised {''.join(traceback.format_exception_only(error)).strip()}"
         self._answers.fail(task, ImageError(ErrorCode.MODULE_ERROR, message))
 
 
 def _freed(task: Task) -> bool:
     """Lets go of a task that nobody waits for any more."""
-    if task.abandoned:
-        task.free()
-    return task.abandoned
+    if not task.abandoned:
+        return False
+    task.free()
+    return True
+
+
+def _is_of_device(error: BaseException) -> bool:
+    """Whether torch says that a call on an accelerator failed, which spoils the process's context there."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.AcceleratorError)
 
 
 def _empty_cache() -> None:

@@ -200,7 +200,7 @@ class Poller:
 
     def _publish_if_due(self) -> None:
         now = time.monotonic()
-        if self._in_doubt is not None or now < self._publish_not_before:
+        if self._in_doubt is not None or not self._topic_checked or now < self._publish_not_before:
             return
         finished = self._window.finished()
         if not finished:
@@ -279,7 +279,8 @@ class Poller:
             # A pause survives revocation and reassignment, so say which of the two holds now.
             (consumer.pause if self._paused else consumer.resume)(list(partitions))
             self._assigned = True
-            self._topic_checked = not partitions
+            if partitions:
+                self._topic_checked = False
             logger.info("assigned: %s", _names(partitions))
         except Exception as error:
             logger.exception("assignment failed")

@@ -52,7 +52,7 @@ class ProducerFenced(AnalysisError):
 
 
 class Stopped(Exception):
-    """The worker is told to stop while Kafka is away."""
+    """The worker is told to stop while it waits for Kafka, or for the other workers."""
 
 
 class Publisher:

@@ -5,6 +5,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
+from consumers.analyzer.publishing import Stopped
 from infra.exit_codes import ExitCode
 
 LOADED = "loaded"
@@ -33,10 +34,15 @@ class Supervision:
         threading.Thread(target=self._listen, name="supervision", daemon=True).start()
 
     def wait_to_join(self) -> None:
-        """Says that the model is loaded, and waits until the other workers are as far, or for the end."""
+        """Says that the model is loaded, and waits until the other workers are as far.
+
+        Raises:
+            Stopped: told to stop meanwhile.
+        """
         self._tell(LOADED)
-        while not self._stopping.is_set() and not self._may_join.wait(LOOK_S):
-            pass
+        while not self._may_join.wait(LOOK_S):
+            if self._stopping.is_set():
+                raise Stopped
 
     def tell_ready(self) -> None:
         """Says, once, that the worker is ready."""

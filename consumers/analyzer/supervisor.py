@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -75,10 +76,15 @@ class Supervisor:
             KafkaUnavailable, TopicNotFound: there is nothing to start with.
         """
         with StopSignals(on_force=self._kill) as signals:
-            self._startup()
             code = None
-            while code is None and not signals.stopping.is_set():
-                code = self._step()
+            try:
+                self._startup()
+                while code is None and not signals.stopping.is_set():
+                    code = self._step()
+            except BaseException:
+                # Processes that outlive this one's end would keep it from ending.
+                self._kill()
+                raise
             return self._shutdown() if code is None else self._fail(code)
 
     def _startup(self) -> None:
@@ -129,7 +135,8 @@ class Supervisor:
         slot.process = self._context.Process(
             target=run, args=(slot.config, theirs), name=f"worker-{slot.config.index}", daemon=False
         )
-        slot.process.start()
+        with _without_interrupts():
+            slot.process.start()
         theirs.close()
         slot.waiting = slot.ready = False
         slot.started_at = time.monotonic()
@@ -236,6 +243,16 @@ class Supervisor:
         for slot in self._slots:
             if slot.process is not None and slot.process.is_alive():
                 slot.process.kill()
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keeps Ctrl-C from a process that starts here, until it can ignore it; this one hears it afterwards."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def describe(status: int) -> str:

@@ -19,7 +19,7 @@ from consumers.analyzer.store import ObjectStore
 from consumers.analyzer.supervision import Supervision
 from infra import logs
 from infra.exit_codes import ExitCode, exit_code
-from infra.kafka import consumer_config, make_consumer, require_topics, transactional_config
+from infra.kafka import KafkaUnavailable, consumer_config, make_consumer, require_topics, transactional_config
 from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
 from modules.contract import Module
 from modules.loading import load_model, load_module
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 FETCH_BYTES = 128 * 1024
 """Of each partition at a time: some hundred requests, about a window. Pausing drops what was fetched beyond
 it, and resuming fetches that again."""
+UNAVAILABLE_PAUSE_S = 1.0
 FORCED_EXIT_S = 15.0
 """Beyond the drain time, how long leaving the group may take."""
 
@@ -63,6 +64,7 @@ def run(config: WorkerConfig, channel: Connection) -> None:
     stopping = threading.Event()
     # Ctrl-C reaches every process of the terminal; how workers stop is for their supervisor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     supervision = Supervision(channel, stopping, config.analyzer.drain_timeout_s + FORCED_EXIT_S)
     supervision.start()
@@ -98,16 +100,14 @@ def _serve(
     consumer = make_consumer(
         {"max.partition.fetch.bytes": FETCH_BYTES, **consumer_config(config.kafka, group)}
     )
-    topic = config.kafka.images_topic
-    topic_id = require_topics(config.kafka, [topic])[topic]
-    intake = Intake(module.name, topic_id, config.s3.allowed_buckets)
-    poller = Poller(consumer, config.kafka, intake, pipeline, publisher, config.analyzer)
     try:
+        intake = Intake(module.name, _topic_id(config.kafka, stopping), config.s3.allowed_buckets)
         publisher.start()
+        supervision.wait_to_join()
     except Stopped:
         return ExitCode.OK
+    poller = Poller(consumer, config.kafka, intake, pipeline, publisher, config.analyzer)
     try:
-        supervision.wait_to_join()
         pipeline.start()
         poller.subscribe()
         while not stopping.is_set():
@@ -124,6 +124,18 @@ def _serve(
     if config.analyzer.account_dir:
         save(pipeline.report(), config.analyzer.account_dir, config.index)
     return ExitCode.OK if drained else ExitCode.DRAIN_TIMEOUT
+
+
+def _topic_id(kafka: KafkaSettings, stopping: threading.Event) -> str:
+    """The id of the images topic, as soon as Kafka answers."""
+    topic = kafka.images_topic
+    while True:
+        try:
+            return require_topics(kafka, [topic])[topic]
+        except KafkaUnavailable as error:
+            logger.warning("%s; trying again", error)
+        if stopping.wait(UNAVAILABLE_PAUSE_S):
+            raise Stopped
 
 
 def _pipeline(

@@ -9,7 +9,7 @@ from consumers.analyzer.account import Account
 from consumers.analyzer.answers import Answers
 from consumers.analyzer.batching import Batcher
 from consumers.analyzer.ceiling import BatchCeiling
-from consumers.analyzer.inference import DeviceOutOfMemory, Inference
+from consumers.analyzer.inference import DeviceFailed, DeviceOutOfMemory, Inference
 from consumers.analyzer.window import Found, PartitionWindow, Task
 from schemas.messages import (
     Box,
@@ -204,6 +204,10 @@ class Slow(Scripted):
         self.fails_at = fails_at
         self.calls: list[str] = []
 
+    def infer(self, batch: Sequence[int]) -> Any:
+        self.calls.append(f"infer {batch[0]}")
+        return super().infer(batch)
+
     def submit(self, batch: Sequence[int]) -> list[int]:
         self.calls.append(f"submit {batch[0]}")
         if self.fails_at == "submit":
@@ -235,6 +239,38 @@ def test_a_batch_that_fails_on_its_way_is_divided(fails_at: str) -> None:
     for _ in range(2 if fails_at == "collect" else 1):
         work.step()
     assert [made.answer.status for made in tasks if made.answer] == ["ok", "ok", "failed", "ok"]
+
+
+def test_nothing_is_inferred_while_a_batch_is_at_the_device() -> None:
+    module = Slow({1: ValueError("no good")})
+    tasks = [task(number) for number in range(4)]
+    work = inference(module, tasks, max_batch=2)
+    for _ in range(2):
+        work.step()
+    assert module.calls == ["submit 0", "submit 2", "collect 0", "collect 2", "infer 0", "infer 1"]
+    assert [made.answer.status for made in tasks if made.answer] == ["ok", "failed", "ok", "ok"]
+
+
+def test_a_failed_device_is_no_images_fault() -> None:
+    torch = pytest.importorskip("torch")
+    tasks = [task(0), task(1)]
+    with pytest.raises(DeviceFailed, match="illegal memory access") as raised:
+        inference(Scripted({1: torch.AcceleratorError("an illegal memory access")})).answer(tasks)
+    assert raised.value.code == "device_failed"
+    assert [made.answer for made in tasks] == [None, None]
+
+
+def test_an_error_that_cannot_be_printed_fails_its_image_alone() -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    tasks = [task(0), task(1)]
+    inference(Scripted({0: Unspeakable()})).answer(tasks)
+    assert [made.answer.status for made in tasks if made.answer] == ["failed", "ok"]
+    assert tasks[0].answer is not None
+    assert tasks[0].answer.error is not None
+    assert "Unspeakable" in tasks[0].answer.error.message
 
 
 def test_abandoned_tasks_are_not_inferred() -> None:

@@ -14,18 +14,39 @@ from tests.service import Running, Service, eventually, new_service, request
 from tests.stack import RunningStack
 
 REQUESTS = 1000
+GATED = """
+import time
+from pathlib import Path
+from modules.dummy import module as dummy
+
+class Gated(dummy.Dummy):
+    name = "gated"
+    answered = 0
+
+    def infer(self, batch):
+        while self.answered >= 100 and not Path(__file__).with_name("open").exists():
+            time.sleep(0.01)
+        self.answered += len(batch)
+        return super().infer(batch)
+"""
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_worker_killed_half_way_costs_nothing(stack: RunningStack, tmp_path: Path, protocol: str) -> None:
     environment = {"KAFKA_GROUP_PROTOCOL": protocol, "KAFKA_SESSION_TIMEOUT_MS": "6000"}
+    module = tmp_path / "gated"
+    module.mkdir()
+    (module / "module.py").write_text(GATED)
     with new_service(tmp_path, environment) as service:
-        with service.run("analyzer", "-m", "dummy", "-w", "2") as analyzer, service.run("sink") as sink:
+        with service.run("analyzer", "-m", str(module), "-w", "2") as analyzer, service.run("sink") as sink:
             analyzer.wait_ready()
             sink.wait_ready()
             service.publish(_requests(service))
-            _kill_a_worker_at_work(service, analyzer)
+            eventually(lambda: len(service.results()) >= 100, 60)
+            analyzer.workers()[0].kill()
+            assert len(service.results()) < REQUESTS
+            (module / "open").touch()
             eventually(lambda: service.row_count() >= REQUESTS, 120)
             assert analyzer.stop() == 0
             assert sink.stop() == 0
@@ -69,13 +90,6 @@ def _requests(service: Service) -> list[bytes]:
     service.request(images.jpeg(size=(1024, 768)), "image")
     key = f"{service.kafka.images_topic}/image"
     return [request(f"r{number}", key) for number in range(REQUESTS)]
-
-
-def _kill_a_worker_at_work(service: Service, analyzer: Running) -> None:
-    """SIGKILL once some results are there but not all, so that records are in flight."""
-    eventually(lambda: len(service.results()) > REQUESTS // 10, 60, interval_s=0.02)
-    analyzer.workers()[0].kill()
-    assert len(service.results()) < REQUESTS, "the worker was killed when all was done"
 
 
 def _assert_order(results: list[Result]) -> None:

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     """Stopped with work unfinished: the drain time ran out. The work is done again after a restart."""
     DEVICE = 7
     """The device has no memory for even a single image, or failed: what a restart may well mend."""
+    FAILURES = 8
+    """The module failed at so many images that it was stopped before it could answer the whole topic so."""
     CRASHED = 70
     """A bug: the traceback is in the log."""
     INTERRUPTED = 130
@@ -52,6 +54,7 @@ _BY_CODE = {
     ErrorCode.DEVICE_OUT_OF_MEMORY: ExitCode.DEVICE,
     ErrorCode.DEVICE_FAILED: ExitCode.DEVICE,
     ErrorCode.PRODUCER_FENCED: ExitCode.FENCED,
+    ErrorCode.TOO_MANY_FAILURES: ExitCode.FAILURES,
 }
 
 

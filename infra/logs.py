@@ -1,12 +1,17 @@
 """Log lines: readable on a terminal, JSON otherwise."""
 
 import logging
+import re
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
 
 from infra.settings import LogSettings, load
+
+_NUMBERS = re.compile(r"\d+")
+_MOST_KINDS = 1000
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -21,7 +26,40 @@ def configure() -> None:
     handler = logging.StreamHandler(sys.stderr)
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    handler.addFilter(SeldomRepeated("infra.kafka"))
     logging.basicConfig(handlers=[handler], level=settings.level, force=True)
+
+
+class SeldomRepeated(logging.Filter):
+    """Lets a line of one logger pass only once in a while, told from others without its numbers.
+
+    While no broker is there, Kafka's client says so forty times a second.
+    """
+
+    INTERVAL_S = 10.0
+
+    def __init__(self, logger_name: str) -> None:
+        super().__init__()
+        self._logger_name = logger_name
+        self._passed_at_s: dict[str, float] = {}
+        self._held_back: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != self._logger_name:
+            return True
+        kind = _NUMBERS.sub("0", record.getMessage())
+        before = self._passed_at_s.get(kind)
+        if before is not None and record.created - before < self.INTERVAL_S:
+            self._held_back[kind] += 1
+            return False
+        if len(self._passed_at_s) >= _MOST_KINDS:
+            self._passed_at_s.clear()
+            self._held_back.clear()
+        self._passed_at_s[kind] = record.created
+        held_back = self._held_back.pop(kind, 0)
+        if held_back:
+            record.msg, record.args = f"{record.getMessage()} ({held_back} more like this before)", ()
+        return True
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

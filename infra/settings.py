@@ -70,6 +70,12 @@ class KafkaSettings(Settings, frozen=True, kw_only=True):
     )
 
 
+HEALTH_ADDRESS = Meta(
+    pattern=r"^(|(.*:)?[0-9]+)$",
+    description="`port` or `host:port` that answers `/livez` and `/readyz`; empty for none.",
+)
+
+
 class TopicSettings(Settings, frozen=True, kw_only=True):
     """What `analysis topics create` gives new topics."""
 
@@ -199,9 +205,21 @@ class AnalyzerSettings(Settings, frozen=True, kw_only=True):
     transaction_timeout_ms: Annotated[
         int, Meta(ge=1000, description="After this the broker aborts the transaction of a worker that died.")
     ] = 30_000
+    max_failures_in_row: Annotated[
+        int,
+        Meta(ge=0, description="More images in a row at which the module fails stop the analyzer; 0: never."),
+    ] = 100
+    max_failure_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="So does a larger share of its last 500 answers; 1: never."),
+    ] = 0.5
+    max_crashes: Annotated[
+        int, Meta(ge=0, description="So do more crashes and hangs of workers within ten minutes; 0: never.")
+    ] = 20
     drain_timeout_s: Annotated[
         float, Meta(ge=0, description="How long a stopping worker finishes what it began.")
     ] = 20.0
+    health_address: Annotated[str, HEALTH_ADDRESS] = ""
     account_dir: Annotated[
         str, Meta(description="Folder where each worker leaves an account of its stages at its end.")
     ] = ""
@@ -220,6 +238,7 @@ class SinkSettings(Settings, frozen=True, kw_only=True):
     batch_wait_ms: Annotated[float, Meta(ge=1, description="How long a batch waits for more results.")] = (
         100.0
     )
+    health_address: Annotated[str, HEALTH_ADDRESS] = ""
     retention_days: Annotated[
         int, Meta(ge=1, description="Days that rows are kept; older partitions are dropped.")
     ] = 7
@@ -249,8 +268,11 @@ class LocalSettings(Settings, frozen=True, kw_only=True):
         str, Meta(description="Folder of data, logs and credentials; empty for `.local` here.")
     ] = ""
     kafka_port: Annotated[
-        int, Meta(ge=1, le=65534, description="Kafka; the next port is its controller's.")
+        int, Meta(ge=1, le=65530, description="Kafka; the next is its controller's, then further brokers'.")
     ] = 29092
+    brokers: Annotated[
+        int, Meta(ge=1, le=3, description="Kafka brokers; `analysis reset` comes before a change.")
+    ] = 1
     s3_port: Annotated[
         int, Meta(ge=1, le=65526, description="S3; the nine ports after it are the server's own.")
     ] = 29000

@@ -51,6 +51,8 @@ class ErrorCode(StrEnum):
     )
     IMAGE_CORRUPT = "image_corrupt", "The image is truncated or damaged."
     MODULE_ERROR = "module_error", "The module raised an exception for this image."
+    MODULE_CRASHED = "module_crashed", "Worker processes died while they worked on this image."
+    MODULE_TIMEOUT = "module_timeout", "The work on this image did not end within the module's `timeout_s`."
     MODULE_OUTPUT_INVALID = "module_output_invalid", "The module's answer breaks the module contract."
     INTERNAL_ERROR = "internal_error", "A bug in the service; the traceback is in the log."
     RESULT_TOO_LARGE = "result_too_large", "The encoded result is larger than the results topic accepts."
@@ -80,6 +82,10 @@ class ErrorCode(StrEnum):
     MODULE_LOAD_FAILED = "module_load_failed", "The module could not load its model."
     DEVICE_OUT_OF_MEMORY = "device_out_of_memory", "The device has no memory for even a single image."
     DEVICE_FAILED = "device_failed", "The device refuses every further call of the process."
+    TOO_MANY_FAILURES = (
+        "too_many_failures",
+        "The module fails more often than ANALYZER_MAX_FAILURES_IN_ROW or ANALYZER_MAX_FAILURE_SHARE allow.",
+    )
     PRODUCER_FENCED = "producer_fenced", "Another live process uses the same transactional id."
     STACK_PORT_TAKEN = "stack_port_taken", "A port of the local stack is in use by another process."
     STACK_START_FAILED = "stack_start_failed", "A server of the local stack did not become ready."

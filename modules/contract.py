@@ -157,7 +157,8 @@ class ModuleTraits(msgspec.Struct, frozen=True, kw_only=True):
     decode_size_px: int | None = None
     """A JPEG may be decoded at 1/2, 1/4 or 1/8 scale while both sides keep this many pixels; None: never."""
     timeout_s: float = 60.0
-    """A worker whose `infer` takes longer than this many seconds is taken for hung."""
+    """A worker in which one call of `preprocess` or `infer` takes longer than this many seconds is ended; an
+    image that does so alone is answered `failed` with the code `module_timeout`."""
 
     @classmethod
     def of(cls, module: Module[Any]) -> "ModuleTraits":

@@ -13,6 +13,7 @@ from consumers.analyzer.answers import Answers
 from consumers.analyzer.batching import Batcher
 from consumers.analyzer.ceiling import BatchCeiling, is_out_of_memory
 from consumers.analyzer.errors import ImageError
+from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.window import Task
 from modules.answers import Answer, read_answers
 from modules.contract import Module, works_ahead
@@ -71,6 +72,7 @@ class Inference:
         ceiling: BatchCeiling,
         answers: Answers,
         account: Account,
+        flight: FlightRecorder,
     ) -> None:
         self.failure: AnalysisError | None = None
         """Why the thread ended, where it did."""
@@ -80,6 +82,7 @@ class Inference:
         self._ceiling = ceiling
         self._answers = answers
         self._account = account
+        self._flight = flight
         self._submitted: Submitted | None = None
         self._thread = Thread(target=self._run, name="inference", daemon=True)
 
@@ -122,9 +125,11 @@ class Inference:
 
     def _submit(self, batch: list[Task], failures: "list[Failure]") -> Submitted | None:
         started = self._account.infer.start()
+        self._flight.hold(batch)
         try:
             handle = self._module.submit([task.prepared for task in batch])
         except BaseException as error:  # noqa: BLE001 - as in answer()
+            self._flight.release(batch)
             failures.append(Failure(batch, started, error))
             return None
         self._account.infer.stop(started, calls=0)
@@ -133,11 +138,14 @@ class Inference:
     def _collect(self, submitted: Submitted, failures: "list[Failure]") -> None:
         batch, handle, submitted_at = submitted
         started = self._account.infer.start()
+        self._flight.hold(batch)
         try:
             outputs = read_answers(self._module.collect(handle), len(batch))
         except BaseException as error:  # noqa: BLE001 - as in answer()
             failures.append(Failure(batch, submitted_at, error))
             return
+        finally:
+            self._flight.release(batch)
         self._account.infer.stop(started)
         self._succeed(batch, outputs, submitted_at)
 
@@ -152,7 +160,7 @@ class Inference:
         """
         started = self._account.infer.start()
         try:
-            outputs = read_answers(self._module.infer([task.prepared for task in batch]), len(batch))
+            outputs = self._infer(batch)
         except BaseException as raised:  # noqa: BLE001 - a module may raise anything, SystemExit too
             error = raised
         else:
@@ -161,10 +169,19 @@ class Inference:
             return
         self._divide(batch, started, error)
 
+    def _infer(self, batch: Sequence[Task]) -> Sequence[Answer]:
+        self._flight.hold(batch)
+        try:
+            return read_answers(self._module.infer([task.prepared for task in batch]), len(batch))
+        finally:
+            self._flight.release(batch)
+
     def _divide(self, batch: Sequence[Task], started: Started, error: BaseException) -> None:
         if is_out_of_memory(error):
             self._answer_with_less_memory(batch, error)
         elif _is_of_device(error):
+            # On record again, until the process has ended: one of these may be the cause.
+            self._flight.hold(batch)
             raise DeviceFailed(error)
         elif len(batch) == 1:
             self._fail(batch[0], started, error)
@@ -191,7 +208,7 @@ class Inference:
             time.sleep(pause_s)
             started = self._account.infer.start()
             try:
-                outputs = read_answers(self._module.infer([task.prepared]), 1)
+                outputs = self._infer([task])
             except BaseException as raised:  # noqa: BLE001 - as in answer()
                 if not is_out_of_memory(raised):
                     self._divide([task], started, raised)
@@ -202,6 +219,7 @@ class Inference:
                 self._account.infer.stop(started)
                 self._succeed([task], outputs, started)
                 return
+        self._flight.hold([task])
         raise DeviceOutOfMemory(error)
 
     def _succeed(self, batch: Sequence[Task], outputs: Sequence[Answer], started: Started) -> None:

@@ -10,6 +10,7 @@ from confluent_kafka import Message
 from consumers.analyzer.window import Found, PartitionWindow, Record, Task
 from infra.kafka import headers_of, record_time
 from schemas.codec import DecodeError
+from schemas.dead_letters import first_position, replayed_for
 from schemas.intake import IntakeItem, read_record
 from schemas.messages import RecordPosition
 
@@ -33,8 +34,13 @@ class Intake:
             value=message.value(),
             headers=headers_of(message),
         )
+        component, index = replayed_for(record.headers)
+        if component is not None and component != f"analyzer.{self._module}":
+            self.skipped["replay_for_other"] += 1
+            return record
+        identity = first_position(record.headers, record.position)
         try:
-            intake = read_record(record.value, record.headers, record.position, self._allowed_buckets)
+            intake = read_record(record.value, record.headers, identity, self._allowed_buckets)
         except DecodeError as error:
             record.rejection = error
             logger.warning(
@@ -48,8 +54,10 @@ class Intake:
             return record
         self.skipped.update(intake.skipped)
         wanted = [item for item in intake.items if item.request.wants(self._module)]
+        if index is not None:
+            wanted = [item for item in wanted if item.index == index]
         self.skipped["other_module"] += len(intake.items) - len(wanted)
-        record.tasks = tuple(self._task(item, record.position, window) for item in wanted)
+        record.tasks = tuple(self._task(item, record.position, identity, window) for item in wanted)
         return record
 
     def _position(self, message: Message) -> RecordPosition:
@@ -59,13 +67,16 @@ class Intake:
         assert offset is not None
         return RecordPosition(self.topic_id, topic, partition, offset, record_time(message))
 
-    def _task(self, item: IntakeItem, position: RecordPosition, window: PartitionWindow) -> Task:
+    def _task(
+        self, item: IntakeItem, position: RecordPosition, identity: RecordPosition, window: PartitionWindow
+    ) -> Task:
         task = Task(
             request=item.request,
             fallback_key=item.fallback_key,
-            source=position.at(item.index),
+            source=identity.at(item.index),
             partition=window,
             found=Found(key=item.request.image.key),
+            offset=position.offset,
         )
         waited = datetime.now(UTC) - position.timestamp
         task.spent.queued = max(0.0, waited.total_seconds() * 1000)

@@ -5,7 +5,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consumers.analyzer.account import Account, Report
@@ -14,12 +15,13 @@ from consumers.analyzer.batching import Batcher
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.ceiling import BatchCeiling
 from consumers.analyzer.fetching import Fetch, FetchConcurrency
+from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.inference import Inference
 from consumers.analyzer.preparing import Prepare
 from consumers.analyzer.refilling import RefillQueue
 from consumers.analyzer.stage import Stage, TaskQueue
 from consumers.analyzer.store import Store
-from consumers.analyzer.window import Record, Task
+from consumers.analyzer.window import Task
 from infra.settings import AnalyzerSettings
 from modules.contract import Module, ModuleTraits
 
@@ -39,6 +41,7 @@ class Pipeline:
 
     Args:
         image_threads: threads that decode and preprocess.
+        flight: where to keep on record what native code has in hand.
         tensors: as in `Prepare`.
     """
 
@@ -51,10 +54,13 @@ class Pipeline:
         image_threads: int,
         account: Account,
         stopping: threading.Event,
+        flight: Path | None = None,
         tensors: "TensorDecoder | None" = None,
     ) -> None:
-        limit = ModuleTraits.of(module).max_batch
-        max_batch = self._max_batch = min(settings.max_batch or limit, limit)
+        traits = ModuleTraits.of(module)
+        max_batch = self._max_batch = min(settings.max_batch or traits.max_batch, traits.max_batch)
+        # A batch at work, the next one, and an image in each thread.
+        self._flight = FlightRecorder(flight, 2 * max_batch + image_threads, traits.timeout_s)
         memory = settings.image_memory_bytes // 2
         self._account = account
         self._coming = _Coming()
@@ -68,17 +74,25 @@ class Pipeline:
             store, settings.max_image_bytes, ByteBudget(memory), account, self._fetched, stopping
         )
         prepare = Prepare(
-            module, settings.max_image_pixels, ByteBudget(memory), account, self._hand_on, tensors
+            module,
+            settings.max_image_pixels,
+            ByteBudget(memory),
+            account,
+            self._flight,
+            self._hand_on,
+            tensors,
         )
         ended = self._coming.leave
         self._fetch = Stage("fetch", FIRST_FETCHES, self._fetch_inbox, self._fetches, answers, ended)
         self._prepare = Stage("prepare", image_threads, self._fetched, prepare, answers, ended)
-        self._inference = Inference(module, self._batcher, ceiling, answers, account)
+        self._inference = Inference(module, self._batcher, ceiling, answers, account, self._flight)
+        self.started = False
         self._adjust_at_s = 0.0
         self._concurrency = FetchConcurrency(FIRST_FETCHES, settings.max_fetches)
 
     def start(self) -> None:
         """Starts every stage's threads."""
+        self.started = True
         self._account.begin()
         self._inference.start()
         self._prepare.start()
@@ -103,11 +117,25 @@ class Pipeline:
             # Twice what is decoded while a GET is under way, see FetchConcurrency.
             self._fetched.set_low(fetches // 2)
 
-    def submit(self, record: Record) -> None:
-        """Takes a record's tasks in; the window bounds how many are inside."""
-        self._coming.enter(len(record.tasks))
-        for task in record.tasks:
+    def submit(self, tasks: Collection[Task]) -> None:
+        """Takes tasks in; the window bounds how many are inside."""
+        self._coming.enter(len(tasks))
+        for task in tasks:
+            task.submitted = True
             self._fetch_inbox.put(task)
+
+    @property
+    def hands_free(self) -> bool:
+        """Whether nothing is being decoded, prepared or inferred."""
+        return self._flight.empty
+
+    def beat(self) -> None:
+        """Notes that the worker's main loop goes on."""
+        self._flight.beat()
+
+    def end(self) -> None:
+        """Notes that the process ends by itself: whatever is still at work is not to blame."""
+        self._flight.end()
 
     def report(self) -> Report:
         """What the stages cost so far."""

@@ -2,13 +2,17 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.analyzer.admission import Admission, Trial
+from consumers.analyzer.answers import Answers
+from consumers.analyzer.brake import Brake
+from consumers.analyzer.claims import Ownership
 from consumers.analyzer.intake import Intake
 from consumers.analyzer.pipeline import Pipeline
-from consumers.analyzer.publishing import Publisher, next_offsets
+from consumers.analyzer.publishing import Publisher
 from consumers.analyzer.window import PartitionKey, PartitionWindow, Record, Window
 from infra.kafka import KafkaUnavailable, leave_group, require_topics
 from infra.settings import AnalyzerSettings, KafkaSettings
@@ -50,6 +54,8 @@ class Poller:
         intake: Intake,
         pipeline: Pipeline,
         publisher: Publisher,
+        answers: Answers,
+        ownership: Ownership,
         settings: AnalyzerSettings,
     ) -> None:
         self._consumer = consumer
@@ -57,8 +63,11 @@ class Poller:
         self._intake = intake
         self._pipeline = pipeline
         self._publisher = publisher
+        self._ownership = ownership
         self._settings = settings
         self._window = Window()
+        self._admission = Admission(pipeline, answers, self._window)
+        self._brake = Brake(settings.max_failures_in_row, settings.max_failure_share)
         self._assigned = False
         self._topic_checked = True
         self._subscribed_at = float("inf")
@@ -96,6 +105,7 @@ class Poller:
             ProducerFenced: another process keeps taking the transactional id.
             Stopped: told to stop while Kafka is away.
         """
+        self._pipeline.beat()
         self._read()
         if self._failure is not None:
             raise self._failure
@@ -103,8 +113,9 @@ class Poller:
         if not self._topic_checked:
             self._check_topic()
         self._adjust_intake()
-        if self._in_doubt is not None:
+        if self._in_doubt is not None and time.monotonic() >= self._publish_not_before:
             self._reconcile(self._in_doubt)
+        self._admit()
         self._publish_if_due()
         if time.monotonic() >= self._report_at:
             self._report_at = time.monotonic() + REPORT_INTERVAL_S
@@ -171,7 +182,7 @@ class Poller:
             return
         record = self._intake.read(message, window)
         window.append(record)
-        self._pipeline.submit(record)
+        self._admission.take(record, window)
 
     def _take_error(self, error: KafkaError) -> None:
         # poll() delivers a fatal error under this code, with fatal() unset.
@@ -198,15 +209,57 @@ class Poller:
             self._consumer.resume(self._owned())
             self._paused = False
 
+    def _may_publish(self) -> bool:
+        return self._in_doubt is None and self._topic_checked and time.monotonic() >= self._publish_not_before
+
+    def _admit(self) -> None:
+        """Lets in what was held back: until its partition was claimed, or until suspects were tried."""
+        if not self._may_publish():
+            return
+        unclaimed = [window for window in self._window if window.held and window.standing is None]
+        if unclaimed:
+            self._claim(unclaimed)
+        self._admission.step()
+        trial = self._admission.due()
+        if trial is not None and self._publish(self._window.finished(), [trial.window], trial):
+            self._admission.begin(trial)
+
+    def _claim(self, windows: Sequence[PartitionWindow]) -> None:
+        """Reads what the former owners left, and commits that these partitions are in work here.
+
+        Without that, nobody could tell afterwards that this worker died with them.
+        """
+        wanted = [TopicPartition(window.topic, window.partition) for window in windows]
+        self._pipeline.beat()
+        try:
+            committed = self._consumer.committed(wanted, timeout=COMMITTED_TIMEOUT_S)
+        except KafkaException as error:
+            logger.warning("the committed offsets cannot be read yet: %s", error)
+            self._publish_not_before = time.monotonic() + FAILED_PUBLISH_PAUSE_S
+            return
+        claimable = []
+        for window, former in zip(windows, committed, strict=True):
+            head = window.records[0].position.offset
+            if former.offset > head:
+                # A claim must never move the offset back.
+                self._read_again(window, former.offset)
+                continue
+            window.next_offset = head
+            window.standing = self._ownership.inherit(former.metadata, window.partition, head)
+            claimable.append(window)
+        if claimable and not self._publish({}, claimable):
+            for window in claimable:
+                window.standing = None
+
     def _publish_if_due(self) -> None:
-        now = time.monotonic()
-        if self._in_doubt is not None or not self._topic_checked or now < self._publish_not_before:
+        if not self._may_publish():
             return
         finished = self._window.finished()
         if not finished:
             return
         weight = sum(record.weight for records in finished.values() for record in records)
-        if now - self._published_at >= self._interval_s() or weight == self._window.weight:
+        waited_s = time.monotonic() - self._published_at
+        if waited_s >= self._interval_s() or weight == self._window.weight:
             self._publish(finished)
             self._published_at = time.monotonic()
 
@@ -218,22 +271,65 @@ class Poller:
             return interval_s
         return interval_s * min(max(1.0, self._window.weight / CROWD), MOST_INTERVALS)
 
-    def _publish(self, finished: dict[PartitionKey, list[Record]]) -> None:
+    def _publish(
+        self,
+        finished: Mapping[PartitionKey, Sequence[Record]],
+        mentioned: Collection[PartitionWindow] = (),
+        trial: Trial | None = None,
+        *,
+        closing: bool = False,
+    ) -> bool:
+        """Commits what is finished, and a new claim on each partition that this touches.
+
+        Args:
+            mentioned: partitions to claim even if nothing of them is finished.
+            trial: the suspect that begins now; by default the one that is under way.
+            closing: whether these partitions are given up.
+        """
+        for records in finished.values():
+            self._brake.check(records)
+        offsets = self._offsets(finished, mentioned, trial or self._admission.under_way, closing=closing)
+        self._in_doubt = {(offset.topic, offset.partition): offset.offset for offset in offsets}
         # The metadata is fresh, and nothing is consumed until the transaction has ended.
-        attempted = {(offset.topic, offset.partition): offset.offset for offset in next_offsets(finished)}
-        self._in_doubt = attempted
-        if self._publisher.publish(finished, self._consumer.consumer_group_metadata()):
+        if self._publisher.publish(finished, offsets, self._consumer.consumer_group_metadata()):
             self._window.forget(finished.items())
             self._in_doubt = None
-        else:
-            self._publish_not_before = time.monotonic() + FAILED_PUBLISH_PAUSE_S
+            return True
+        self._publish_not_before = time.monotonic() + FAILED_PUBLISH_PAUSE_S
+        return False
+
+    def _offsets(
+        self,
+        finished: Mapping[PartitionKey, Sequence[Record]],
+        mentioned: Collection[PartitionWindow],
+        trial: Trial | None,
+        *,
+        closing: bool,
+    ) -> list[TopicPartition]:
+        offsets = []
+        for window in self._window:
+            records = finished.get(window.key)
+            if window.standing is None or not (records or window in mentioned):
+                continue
+            claim = window.standing.claim(
+                self._ownership.owner,
+                offset := records[-1].position.offset + 1 if records else window.next_offset,
+                progress=bool(records),
+                trial=trial.place if trial is not None and trial.window is window else None,
+                # What is still at work may kill this process when the partition is long another's.
+                closed=closing and not window.in_hand,
+            )
+            offsets.append(TopicPartition(window.topic, window.partition, offset, metadata=claim.text()))
+        return offsets
 
     def _reconcile(self, attempted: dict[PartitionKey, int]) -> None:
         """After a failed transaction: asks the broker what is committed, and goes on from there."""
+        self._pipeline.beat()
         try:
             committed = self._consumer.committed(self._owned(), timeout=COMMITTED_TIMEOUT_S)
         except KafkaException as error:
             logger.warning("the committed offsets cannot be read yet: %s", error)
+            self._publish_not_before = time.monotonic() + FAILED_PUBLISH_PAUSE_S
             return
         for offset in committed:
             window = self._window.get(offset.topic, offset.partition)
@@ -290,8 +386,10 @@ class Poller:
         try:
             revoked = {(partition.topic, partition.partition) for partition in partitions}
             finished = {key: found for key, found in self._window.finished().items() if key in revoked}
-            if finished and self._in_doubt is None:
-                self._publish(finished)
+            # An idle partition's claim does no harm: it says nothing of what is still to come.
+            claimed = [one for one in self._window if one.key in revoked and one.claimed and one.records]
+            if claimed and self._in_doubt is None:
+                self._publish(finished, claimed, closing=True)
         except Exception as error:
             logger.exception("publishing before a revocation failed")
             self._failure = error

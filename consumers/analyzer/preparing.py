@@ -12,6 +12,7 @@ from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.ceiling import is_out_of_memory
 from consumers.analyzer.decoding import OpenImage, open_image
 from consumers.analyzer.errors import ImageError
+from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.window import Task
 from modules.contract import Module, ModuleTraits, bucketing
 from schemas.errors import ErrorCode
@@ -33,6 +34,7 @@ class Prepare:
         max_pixels: int,
         budget: ByteBudget,
         account: Account,
+        flight: FlightRecorder,
         hand_on: Callable[[Hashable, Task], None],
         tensors: "TensorDecoder | None" = None,
     ) -> None:
@@ -42,17 +44,23 @@ class Prepare:
         self._max_pixels = max_pixels
         self._budget = budget
         self._account = account
+        self._flight = flight
         self._hand_on = hand_on
         self._tensors = tensors
 
     def __call__(self, task: Task) -> None:
         started = time.monotonic()
         try:
+            self._flight.hold([task])
             opened = self._open(task)
+            self._flight.release([task])  # waiting for memory is no hang
+            task.prepared_lease = self._budget.hold(opened.memory_bytes())
+            self._flight.hold([task])
             kind = self._prepare(task, opened)
         except ImageError as error:
             raise ImageError(error.code, f"{task.uri}: {error.message}") from error.__cause__
         finally:
+            self._flight.release([task])
             task.spent.decode = (time.monotonic() - started) * 1000
             task.free_raw()
         self._hand_on(kind, task)
@@ -65,7 +73,6 @@ class Prepare:
         found.format, found.width_px, found.height_px = header.format, header.width_px, header.height_px
         opened.reduce(self._decode_size_px)
         self._account.decode.stop(started, calls=0)
-        task.prepared_lease = self._budget.hold(opened.memory_bytes())
         return opened
 
     def _prepare(self, task: Task, opened: OpenImage) -> Hashable:

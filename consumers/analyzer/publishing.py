@@ -11,9 +11,9 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from consumers.analyzer.account import Account
-from consumers.analyzer.window import PartitionKey, Record
-from infra.kafka import MAX_DEAD_LETTER_BYTES, Config, make_producer
-from schemas.dead_letters import dead_letter_headers
+from consumers.analyzer.window import PartitionKey, Record, Task
+from infra.kafka import MAX_DEAD_LETTER_BYTES, Config, log_client_error, make_producer
+from schemas.dead_letters import TRUNCATED_MARK, dead_letter_headers, replay_only
 from schemas.errors import AnalysisError, ErrorCode
 from schemas.headers import TRACEPARENT, Headers, last_header, result_headers
 
@@ -25,7 +25,8 @@ INIT_ATTEMPTS = 6
 MAX_TRACEPARENT_BYTES = 128
 FRAMING_BYTES = 1024
 HEADER_FRAMING_BYTES = 16
-FENCED_LIMIT = 3
+FENCED_LIMIT = 6
+"""One takeover fences up to three times: while two clients ask for the id at once, each asks again."""
 FENCED_WINDOW_S = 120.0
 
 _REFUSED = frozenset(
@@ -71,6 +72,7 @@ class Publisher:
         component: str,
         account: Account,
         stopping: threading.Event,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.published: Counter[str] = Counter()
         self._config = config
@@ -78,6 +80,8 @@ class Publisher:
         self._results_partitions = results_partitions
         self._dead_letters_topic = dead_letters_topic
         self._component = component
+        self._beat = beat
+        self._brokers_lost = False
         self._account = account
         self._stopping = stopping
         self._producer: Producer | None = None
@@ -92,7 +96,9 @@ class Publisher:
             Stopped: the worker was told to stop meanwhile.
         """
         while True:
-            producer = make_producer(self._config)
+            self._beat()
+            self._brokers_lost = False
+            producer = make_producer({**self._config, "error_cb": self._on_error})
             try:
                 self._init(producer)
             except (KafkaException, SystemError) as error:
@@ -110,6 +116,7 @@ class Publisher:
     def _init(self, producer: Producer) -> None:
         # In short steps, which a stop can interrupt; a coordinator may need longer for the whole.
         for attempt in range(INIT_ATTEMPTS):
+            self._beat()
             try:
                 producer.init_transactions(INIT_TIMEOUT_S)
             except KafkaException as error:
@@ -120,15 +127,21 @@ class Publisher:
             else:
                 return
 
-    def publish(self, finished: Mapping[PartitionKey, Sequence[Record]], metadata: Any) -> bool:
+    def publish(
+        self,
+        finished: Mapping[PartitionKey, Sequence[Record]],
+        offsets: list[TopicPartition],
+        metadata: Any,
+    ) -> bool:
         """Commits the finished records of each partition:
 
         1. begin a transaction;
         2. produce every record's results, or its dead letter;
-        3. send the offset after each partition's last record;
+        3. send the offsets;
         4. commit.
 
         Args:
+            offsets: the one after each partition's last record, with the claim on the partition.
             metadata: the consumer's group metadata, taken just now.
 
         Returns:
@@ -138,8 +151,7 @@ class Publisher:
             ProducerFenced: another process keeps taking the transactional id.
             Stopped: the worker was told to stop while Kafka was away.
         """
-        producer = self._producer
-        assert producer is not None
+        producer = self._sound_producer()
         counts: Counter[str] = Counter()
         started = self._account.publish.start()
         try:
@@ -147,7 +159,9 @@ class Publisher:
             for records in finished.values():
                 for record in records:
                     self._produce(producer, record, counts)
-            producer.send_offsets_to_transaction(next_offsets(finished), metadata, API_TIMEOUT_S)
+            self._beat()
+            producer.send_offsets_to_transaction(offsets, metadata, API_TIMEOUT_S)
+            self._beat()
             producer.commit_transaction(API_TIMEOUT_S)
         except (KafkaException, SystemError, BufferError) as error:
             self._recover(producer, error)
@@ -156,6 +170,25 @@ class Publisher:
             self._account.publish.stop(started)
         self.published.update(counts)
         return True
+
+    def _sound_producer(self) -> Producer:
+        """The producer; another one where this one has lost all brokers: it may never find them again."""
+        producer = self._producer
+        assert producer is not None
+        producer.poll(0)
+        if self._brokers_lost:
+            logger.warning("the transactional producer lost all brokers; making another one")
+            self._producer = None
+            _discard(producer)
+            self.start()
+            producer = self._producer
+            assert producer is not None
+        return producer
+
+    def _on_error(self, error: KafkaError) -> None:
+        log_client_error(error)
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._brokers_lost = True
 
     def close(self) -> None:
         """Lets go of the producer; nothing is open between two calls of `publish`."""
@@ -170,6 +203,9 @@ class Publisher:
         for task in record.tasks:
             assert task.answer is not None
             result = task.answer
+            if task.poison is not None:
+                counts["dead-letter"] += 1
+                self._produce_dead_letter(producer, record, task.poison, task)
             counts[result.status] += 1
             producer.produce(
                 self._results_topic,
@@ -180,17 +216,20 @@ class Publisher:
                 headers=cast(Any, result_headers(result, _traceparent(record.headers))),
             )
 
-    def _produce_dead_letter(self, producer: Producer, record: Record, rejection: AnalysisError) -> None:
+    def _produce_dead_letter(
+        self, producer: Producer, record: Record, reason: AnalysisError, task: Task | None = None
+    ) -> None:
         headers, key, value = fit(
             record,
             lambda original: dead_letter_headers(
                 original,
-                rejection.code,
-                rejection.message,
+                reason.code,
+                reason.message,
                 record.position,
-                attempts=1,
+                attempts=1 if task is None else task.attempts,
                 failed_at=datetime.now(UTC),
                 component=self._component,
+                index=None if task is None else task.source.index,
             ),
         )
         producer.produce(self._dead_letters_topic, key=key, value=value, headers=cast(Any, headers))
@@ -199,6 +238,7 @@ class Publisher:
         reason = _reason(error)
         logger.warning("a transaction failed: %s", error)
         if reason is not None and reason.txn_requires_abort() and not reason.fatal():
+            self._beat()
             try:
                 producer.abort_transaction(API_TIMEOUT_S)
             except (KafkaException, SystemError) as failure:
@@ -218,14 +258,6 @@ class Publisher:
             raise ProducerFenced(self._config["transactional.id"])
 
 
-def next_offsets(finished: Mapping[PartitionKey, Sequence[Record]]) -> list[TopicPartition]:
-    """What a transaction commits: the offset after each partition's last record."""
-    return [
-        TopicPartition(topic, partition, records[-1].position.offset + 1)
-        for (topic, partition), records in finished.items()
-    ]
-
-
 def fit(
     record: Record, explain: Callable[[Headers], list[tuple[str, bytes | None]]]
 ) -> tuple[list[tuple[str, bytes | None]], bytes | None, bytes | None]:
@@ -240,12 +272,16 @@ def fit(
     """
     room = MAX_DEAD_LETTER_BYTES - FRAMING_BYTES
     headers = explain(record.headers)
-    if _size(headers) > room // 2:
-        headers = explain(())
+    cut = _size(headers) > room // 2
+    if cut:
+        headers = explain(replay_only(record.headers))
     room -= _size(headers)
     key = None if record.key is None else record.key[: room // 2]
     room -= len(key or b"")
-    return headers, key, None if record.value is None else record.value[:room]
+    value = None if record.value is None else record.value[:room]
+    if cut or (key, value) != (record.key, record.value):
+        headers = [*headers, TRUNCATED_MARK]
+    return headers, key, value
 
 
 def _size(headers: Headers) -> int:

@@ -16,12 +16,21 @@ class Slot:
     """The lowest number that no other supervisor of this user on this machine holds.
 
     A restarted supervisor usually gets its former number, and with it the transactional ids that end its
-    predecessor's open transactions at once. The lock ends with the process, however that dies.
+    predecessor's open transactions at once. Its workers hold the number too: those of a supervisor that was
+    killed still finish what they began, and another with their ids would fence them, and they it. The locks
+    end with the processes, however those die.
     """
 
     def __init__(self, folder: Path = SLOT_DIR) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
+        self.path: Path | None = None
+        """The lock, once a number is claimed."""
+
+    @property
+    def folder(self) -> Path:
+        """What this user's supervisors on this machine share."""
+        return self._folder
 
     def claim(self) -> int:
         """Takes a number until `release`, or the end of the process."""
@@ -45,8 +54,18 @@ class Slot:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Nobody has it. From here on it is shared, with the workers.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
         self._file = file
+        self.path = path
         return True
+
+
+def share(path: Path) -> IO[bytes]:
+    """Holds a supervisor's number in one of its workers, until the file is closed or the process ends."""
+    file = path.open("rb")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file

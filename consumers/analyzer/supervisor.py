@@ -10,15 +10,20 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 
+from consumers.analyzer.deaths import Deaths, OutOfMemoryKills, describe
 from consumers.analyzer.devices import device_of, gpu_count, worker_count
 from consumers.analyzer.process_environment import prepare_environment
 from consumers.analyzer.slots import Slot
 from consumers.analyzer.supervision import JOIN, LOADED, READY
+from consumers.analyzer.watchdog import STUCK_S, CrashBrake, Watchdog
 from consumers.analyzer.worker import FORCED_EXIT_S, WorkerConfig, run
 from infra.exit_codes import ExitCode
+from infra.health import Health, HealthServer, Heartbeat
 from infra.kafka import partition_counts, require_topics
 from infra.lifecycle import StopSignals, announce_ready
 from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
@@ -32,7 +37,7 @@ MAX_FAILED_STARTS = 3
 GATHER_S = 5.0
 """At the start, how long a worker that is loaded waits for the others, to join the group with them."""
 
-_POINTLESS = frozenset({ExitCode.USAGE, ExitCode.FENCED})
+_POINTLESS = frozenset({ExitCode.USAGE, ExitCode.FENCED, ExitCode.FAILURES})
 """Ends that another start would only repeat."""
 
 
@@ -50,6 +55,7 @@ class _Slot(msgspec.Struct, kw_only=True):
     ever_ready: bool = False
     failed_starts: int = 0
     backoff_s: float = FIRST_BACKOFF_S
+    watchdog: Watchdog | None = None
 
 
 class Supervisor:
@@ -65,9 +71,13 @@ class Supervisor:
         self._s3 = s3
         self._context = multiprocessing.get_context("spawn")
         self._instance = Slot()
+        self._deaths = Deaths(self._instance.folder)
+        self._memory_kills = OutOfMemoryKills()
         self._slots: list[_Slot] = []
         self._gather_until: float | None = None
         self._announced = False
+        self._heartbeat = Heartbeat(time.monotonic)
+        self._crashes = CrashBrake(analyzer.max_crashes)
 
     def run(self) -> ExitCode:
         """Runs until a signal, or an end that a restart would only repeat.
@@ -75,7 +85,8 @@ class Supervisor:
         Raises:
             KafkaUnavailable, TopicNotFound: there is nothing to start with.
         """
-        with StopSignals(on_force=self._kill) as signals:
+        server = HealthServer(self._analyzer.health_address, self._live, self._ready)
+        with StopSignals(on_force=self._kill) as signals, server:
             code = None
             try:
                 self._startup()
@@ -101,12 +112,15 @@ class Supervisor:
             instance,
             f"{gpus} GPUs" if gpus else "the CPU",
         )
+        self._deaths.tidy()
         prepare_environment()
         self._slots = [
             _Slot(
                 config=WorkerConfig(
                     index=index,
                     instance=instance,
+                    records=self._instance.folder,
+                    slot=self._instance.path,
                     device=device_of(index, gpus),
                     workers=count,
                     results_partitions=partitions[kafka.results_topic],
@@ -119,11 +133,15 @@ class Supervisor:
         ]
 
     def _step(self) -> ExitCode | None:
+        self._heartbeat.beat()
         for slot in self._slots:
             if slot.process is None and time.monotonic() >= slot.start_at:
                 self._start(slot)
         self._hear()
+        self._memory_kills.look(time.monotonic())
         for slot in self._slots:
+            if slot.process is not None and slot.watchdog is not None:
+                slot.watchdog.look(slot.process, time.monotonic())
             if slot.process is not None and slot.process.exitcode is not None:
                 code = self._bury(slot)
                 if code is not None:
@@ -131,6 +149,8 @@ class Supervisor:
         return None
 
     def _start(self, slot: _Slot) -> None:
+        owner = f"{slot.config.instance}.{slot.config.index}.{uuid4().hex[:8]}"
+        slot.config = replace(slot.config, owner=owner)
         slot.channel, theirs = self._context.Pipe()
         slot.process = self._context.Process(
             target=run, args=(slot.config, theirs), name=f"worker-{slot.config.index}", daemon=False
@@ -139,6 +159,7 @@ class Supervisor:
             slot.process.start()
         theirs.close()
         slot.waiting = slot.ready = False
+        slot.watchdog = Watchdog(slot.process.name, owner, self._deaths, self._memory_kills)
         slot.started_at = time.monotonic()
 
     def _hear(self) -> None:
@@ -187,10 +208,24 @@ class Supervisor:
                 if slot.channel is not None:
                     slot.channel.send(JOIN)
 
+    def _live(self) -> Health:
+        silent_s = self._heartbeat.silent_s()
+        return Health(silent_s < STUCK_S, {"silent_s": round(silent_s, 1)})
+
+    def _ready(self) -> Health:
+        ready = [slot.config.index for slot in self._slots if slot.process is not None and slot.ready]
+        return Health(
+            bool(self._slots) and len(ready) == len(self._slots),
+            {"workers": len(self._slots), "ready_workers": ready},
+        )
+
     def _bury(self, slot: _Slot) -> ExitCode | None:
         """Clears a dead worker's place and plans the next start; or says why there is to be none."""
         assert slot.process is not None
         status = slot.process.exitcode or 0
+        blamed = slot.watchdog is not None and slot.watchdog.note_end(status) is not None
+        if blamed and self._crashes.count(time.monotonic()):
+            return ExitCode.FAILURES
         lived_s = time.monotonic() - slot.started_at
         if slot.channel is not None:
             slot.channel.close()
@@ -199,7 +234,8 @@ class Supervisor:
             slot.failed_starts += 1
         if status in _POINTLESS or slot.failed_starts >= MAX_FAILED_STARTS:
             return _as_exit_code(status)
-        if slot.ready and lived_s >= HEALTHY_S:
+        # The next one goes about the same images differently.
+        if blamed or (slot.ready and lived_s >= HEALTHY_S):
             slot.backoff_s = FIRST_BACKOFF_S
         delay_s = slot.backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads restarts
         slot.backoff_s = min(slot.backoff_s * 2, LAST_BACKOFF_S)
@@ -227,6 +263,11 @@ class Supervisor:
         for process in running:
             process.join(max(0.0, deadline - time.monotonic()))
         self._kill()
+        for slot in self._slots:
+            if slot.process is not None:
+                slot.process.join()
+                if slot.watchdog is not None:
+                    slot.watchdog.note_end(slot.process.exitcode or 0)
         codes = {process.exitcode for process in running}
         self._instance.release()
         logger.info("stopped")
@@ -253,16 +294,6 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def describe(status: int) -> str:
-    """A process's exit status in words."""
-    if status < 0:
-        return f"signal {-status}"
-    try:
-        return f"exit code {status}, {ExitCode(status).name.lower()}"
-    except ValueError:
-        return f"exit code {status}"
 
 
 def _as_exit_code(status: int) -> ExitCode:

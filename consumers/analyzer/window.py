@@ -6,11 +6,12 @@ set.
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from consumers.analyzer.budget import Lease
+from consumers.analyzer.claims import Place, Standing
 from schemas.errors import AnalysisError
 from schemas.headers import Headers
 from schemas.messages import RecordPosition, Request, Result, SourcePosition
@@ -51,8 +52,11 @@ class Task:
     request: Request
     fallback_key: str | None
     source: SourcePosition
+    """Its identity: where the request first lay, if it was published again."""
     partition: "PartitionWindow"
     found: Found
+    offset: int = 0
+    """Of the record that it belongs to."""
     taken_at: float = field(default_factory=time.monotonic)
     spent: Spent = field(default_factory=Spent)
     raw: "Buffer | None" = None
@@ -67,6 +71,24 @@ class Task:
     """Set last: the main thread takes it for the end of the task."""
     given_up: bool = False
     """Whether nobody here will answer it any more; the next worker does the work."""
+    submitted: bool = False
+    """Whether it is in the pipeline, or was."""
+    place: int | None = None
+    """Where it stands in the flight record, while it is in native code's hands."""
+    attempts: int = 1
+    """How many workers have tried it, this one included."""
+    poison: AnalysisError | None = None
+    """Why nobody tries it any more: workers died with it."""
+
+    @property
+    def position(self) -> Place:
+        """Where it is in its partition: its record's offset, and its number within that."""
+        return self.offset, self.source.index
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a stage works on it or will."""
+        return self.submitted and self.answer is None and not self.given_up
 
     @property
     def abandoned(self) -> bool:
@@ -102,6 +124,8 @@ class Record:
     headers: Headers
     tasks: tuple[Task, ...] = ()
     rejection: AnalysisError | None = None
+    counted: bool = False
+    """Whether the brake has seen it."""
 
     @property
     def done(self) -> bool:
@@ -130,6 +154,17 @@ class PartitionWindow:
     weight: int = 0
     size_bytes: int = 0
     dropped: bool = False
+    standing: Standing | None = None
+    """What its former owners have left; None until this one has claimed it."""
+    next_offset: int = 0
+    """The offset that was last committed, once it is claimed."""
+    held: deque[Record] = field(default_factory=deque)
+    """Records of these that may not be worked on yet."""
+
+    @property
+    def key(self) -> PartitionKey:
+        """Topic and partition."""
+        return self.topic, self.partition
 
     def append(self, record: Record) -> None:
         """Takes the next record in."""
@@ -138,8 +173,10 @@ class PartitionWindow:
         self.size_bytes += record.size_bytes
 
     def finished(self) -> list[Record]:
-        """The longest prefix of records that are done: what may be committed next."""
-        prefix = []
+        """The longest prefix of records that are done: what may be committed next; none before the claim."""
+        prefix: list[Record] = []
+        if self.standing is None:
+            return prefix
         for record in self.records:
             if not record.done:
                 break
@@ -147,11 +184,22 @@ class PartitionWindow:
         return prefix
 
     def forget_below(self, offset: int) -> None:
-        """Drops the records that are committed."""
+        """Drops the records that are committed, those before this offset."""
+        self.next_offset = max(self.next_offset, offset)
         while self.records and self.records[0].position.offset < offset:
             record = self.records.popleft()
             self.weight -= record.weight
             self.size_bytes -= record.size_bytes
+
+    @property
+    def claimed(self) -> bool:
+        """Whether this worker has said that it is the owner."""
+        return self.standing is not None
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether an image of it is being decoded, prepared or inferred."""
+        return any(task.place is not None for record in self.records for task in record.tasks)
 
     @property
     def stuck(self) -> bool:
@@ -162,6 +210,7 @@ class PartitionWindow:
         """Gives up what is in flight; its tasks see that they are abandoned."""
         self.dropped = True
         self.records.clear()
+        self.held.clear()
 
 
 class Window:
@@ -197,7 +246,7 @@ class Window:
         prefixes = {key: window.finished() for key, window in self._partitions.items()}
         return {key: prefix for key, prefix in prefixes.items() if prefix}
 
-    def forget(self, committed: Iterable[tuple[PartitionKey, list[Record]]]) -> None:
+    def forget(self, committed: Iterable[tuple[PartitionKey, Sequence[Record]]]) -> None:
         """Drops what a transaction has committed."""
         for key, records in committed:
             self._partitions[key].forget_below(records[-1].position.offset + 1)
@@ -211,6 +260,11 @@ class Window:
     def size_bytes(self) -> int:
         """Bytes of the records in flight."""
         return sum(window.size_bytes for window in self)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether any stage works on anything."""
+        return any(task.under_way for window in self for record in window.records for task in record.tasks)
 
     def drained(self) -> bool:
         """Whether nothing more will be committed: all is, or what is next was given up."""

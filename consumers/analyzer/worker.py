@@ -1,22 +1,29 @@
 """One process of the analyzer: one consumer of the group, one loaded module, one device."""
 
+import faulthandler
 import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from consumers.analyzer.account import Account, save
 from consumers.analyzer.answers import Answers
+from consumers.analyzer.claims import Ownership
+from consumers.analyzer.deaths import Deaths
 from consumers.analyzer.intake import Intake
 from consumers.analyzer.pipeline import Pipeline, default_image_threads
 from consumers.analyzer.polling import Poller
 from consumers.analyzer.publishing import Publisher, Stopped
+from consumers.analyzer.slots import share
 from consumers.analyzer.store import ObjectStore
 from consumers.analyzer.supervision import Supervision
+from consumers.analyzer.watchdog import SHOW_STACKS
 from infra import logs
 from infra.exit_codes import ExitCode, exit_code
 from infra.kafka import KafkaUnavailable, consumer_config, make_consumer, require_topics, transactional_config
@@ -45,6 +52,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     instance: str
     """Names this worker's supervisor among all machines."""
+    owner: str = ""
+    """Names this very process, in its claims on partitions."""
+    records: Path
+    """Folder of the flight records of this machine's workers."""
+    slot: Path | None
+    """The lock on the supervisor's number."""
     device: str
     workers: int
     """How many there are on this machine."""
@@ -66,10 +79,17 @@ def run(config: WorkerConfig, channel: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # From C, so also while a module holds Python's lock.
+    faulthandler.register(SHOW_STACKS, all_threads=True)
+    faulthandler.enable()
+    number = share(config.slot) if config.slot is not None else None
     supervision = Supervision(channel, stopping, config.analyzer.drain_timeout_s + FORCED_EXIT_S)
     supervision.start()
     # Threads of the pipeline may be deep in native code: they end with the process, not before it.
-    os._exit(_run(config, supervision, stopping))
+    code = _run(config, supervision, stopping)
+    if number is not None:
+        number.close()
+    os._exit(code)
 
 
 def _run(config: WorkerConfig, supervision: Supervision, stopping: threading.Event) -> ExitCode:
@@ -94,8 +114,11 @@ def _serve(
 ) -> ExitCode:
     group = f"analyzer.{module.name}"
     account = Account(with_cpu=bool(config.analyzer.account_dir))
-    publisher = _publisher(config, group, account, stopping)
-    pipeline = _pipeline(config, module, account, stopping)
+    answers = Answers(ModuleIdentity(module.name, module.version))
+    deaths = Deaths(config.records)
+    ownership = Ownership(config.owner, deaths, config.analyzer.window_records)
+    pipeline = _pipeline(config, module, answers, account, stopping, deaths.flight_path(config.owner))
+    publisher = _publisher(config, group, account, stopping, pipeline.beat)
     # What the user's own file says comes later and wins.
     consumer = make_consumer(
         {"max.partition.fetch.bytes": FETCH_BYTES, **consumer_config(config.kafka, group)}
@@ -104,26 +127,32 @@ def _serve(
         intake = Intake(module.name, _topic_id(config.kafka, stopping), config.s3.allowed_buckets)
         publisher.start()
         supervision.wait_to_join()
-    except Stopped:
-        return ExitCode.OK
-    poller = Poller(consumer, config.kafka, intake, pipeline, publisher, config.analyzer)
-    try:
+        poller = Poller(
+            consumer, config.kafka, intake, pipeline, publisher, answers, ownership, config.analyzer
+        )
         pipeline.start()
         poller.subscribe()
-        while not stopping.is_set():
-            poller.step()
-            if poller.ready:
-                supervision.tell_ready()
-        logger.info("stopping: finishing what was begun")
-        drained = poller.drain()
+        drained = _run_until_stopped(poller, supervision, stopping)
+        poller.close()
+        publisher.close()
     except Stopped:
-        logger.warning("told to stop while Kafka is away")
-        return ExitCode.DRAIN_TIMEOUT
-    poller.close()
-    publisher.close()
+        logger.warning("told to stop while waiting for Kafka or for the other workers")
+        return ExitCode.DRAIN_TIMEOUT if pipeline.started else ExitCode.OK
+    finally:
+        pipeline.end()
     if config.analyzer.account_dir:
         save(pipeline.report(), config.analyzer.account_dir, config.index)
     return ExitCode.OK if drained else ExitCode.DRAIN_TIMEOUT
+
+
+def _run_until_stopped(poller: Poller, supervision: Supervision, stopping: threading.Event) -> bool:
+    """The main loop; returns whether everything begun was finished."""
+    while not stopping.is_set():
+        poller.step()
+        if poller.ready:
+            supervision.tell_ready()
+    logger.info("stopping: finishing what was begun")
+    return poller.drain()
 
 
 def _topic_id(kafka: KafkaSettings, stopping: threading.Event) -> str:
@@ -139,16 +168,22 @@ def _topic_id(kafka: KafkaSettings, stopping: threading.Event) -> str:
 
 
 def _pipeline(
-    config: WorkerConfig, module: Module[Any], account: Account, stopping: threading.Event
+    config: WorkerConfig,
+    module: Module[Any],
+    answers: Answers,
+    account: Account,
+    stopping: threading.Event,
+    flight: Path,
 ) -> Pipeline:
     return Pipeline(
         module,
         ObjectStore(config.s3),
-        Answers(ModuleIdentity(module.name, module.version)),
+        answers,
         config.analyzer,
         config.analyzer.image_threads or default_image_threads(config.workers),
         account,
         stopping,
+        flight,
         _tensor_decoder(config, module),
     )
 
@@ -164,7 +199,9 @@ def _tensor_decoder(config: WorkerConfig, module: Module[Any]) -> "TensorDecoder
     return TensorDecoder(config.device)
 
 
-def _publisher(config: WorkerConfig, group: str, account: Account, stopping: threading.Event) -> Publisher:
+def _publisher(
+    config: WorkerConfig, group: str, account: Account, stopping: threading.Event, beat: Callable[[], None]
+) -> Publisher:
     transactional_id = f"{group}.{config.instance}.{config.index}"
     return Publisher(
         transactional_config(config.kafka, transactional_id, config.analyzer.transaction_timeout_ms),
@@ -174,4 +211,5 @@ def _publisher(config: WorkerConfig, group: str, account: Account, stopping: thr
         group,
         account,
         stopping,
+        beat,
     )

@@ -12,7 +12,7 @@ from consumers.sink.batch import Refused
 from consumers.sink.errors import DeadLettersUndelivered
 from infra.kafka import make_producer, producer_config
 from infra.settings import KafkaSettings
-from schemas.dead_letters import dead_letter_headers
+from schemas.dead_letters import TRUNCATED_MARK, dead_letter_headers
 from schemas.headers import Headers
 from schemas.messages import RecordPosition
 
@@ -97,7 +97,7 @@ class DeadLetters:
                 self._settings.dead_letters_topic,
                 key=record.key if form < _Form.REASON_ONLY else None,
                 value=record.value if form < _Form.WITHOUT_VALUE else None,
-                headers=_headers(refused, record.headers if form < _Form.REASON_ONLY else ()),
+                headers=_headers(refused, form),
                 on_delivery=partial(self._on_delivery, position),
             )
         except KafkaException as error:
@@ -138,6 +138,8 @@ def _log(refused: Refused, form: _Form) -> None:
     )
 
 
-def _headers(refused: Refused, original: Headers) -> list[tuple[str, str | bytes | None]]:
+def _headers(refused: Refused, form: _Form) -> list[tuple[str, str | bytes | None]]:
     position, now = refused.record.position, datetime.now(UTC)
-    return [*dead_letter_headers(original, refused.code, refused.message, position, 1, now, COMPONENT)]
+    original: Headers = refused.record.headers if form < _Form.REASON_ONLY else ()
+    cut = [] if form == _Form.WHOLE else [TRUNCATED_MARK]
+    return [*dead_letter_headers(original, refused.code, refused.message, position, 1, now, COMPONENT), *cut]

@@ -1,12 +1,15 @@
 """How the analyzer starts, stops and waits out an outage, as whoever runs it sees it."""
 
 import contextlib
+import http.client
+import json
 import re
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -96,6 +99,41 @@ def test_workers_join_the_group_together(service: Service, tmp_path: Path) -> No
         analyzer.wait_ready()
         told = re.findall(r'"message":"(loaded|assigned)\b', analyzer.log_text())
         assert told[:3] == ["loaded", "loaded", "assigned"]
+
+
+def _probe(address: str, path: str) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except ConnectionRefusedError:
+        return 0, {}
+    finally:
+        connection.close()
+
+
+def test_probes_tell_whether_a_process_lives_and_is_ready(service: Service, tmp_path: Path) -> None:
+    first = int(free_ports(tmp_path)["LOCAL_KAFKA_PORT"])
+    addresses = {"analyzer": f"127.0.0.1:{first}", "sink": f"127.0.0.1:{first + 1}"}
+    with (
+        service.run(
+            "analyzer", "-m", "dummy", "-w", "2", ANALYZER_HEALTH_ADDRESS=addresses["analyzer"]
+        ) as analyzer,
+        service.run("sink", SINK_HEALTH_ADDRESS=addresses["sink"]) as sink,
+    ):
+        eventually(lambda: _probe(addresses["analyzer"], "/readyz")[0] == 503)
+        analyzer.wait_ready()
+        sink.wait_ready()
+        for address in addresses.values():
+            assert _probe(address, "/livez")[0] == 200
+            assert _probe(address, "/readyz")[0] == 200
+        analyzer.workers()[0].kill()
+        eventually(lambda: _probe(addresses["analyzer"], "/readyz")[0] == 503)
+        assert _probe(addresses["analyzer"], "/livez")[0] == 200
+        eventually(lambda: _probe(addresses["analyzer"], "/readyz")[0] == 200)
+        assert analyzer.stop() == ExitCode.OK
+        assert sink.stop() == ExitCode.OK
 
 
 def test_a_worker_that_dies_is_replaced(service: Service) -> None:

@@ -67,7 +67,7 @@ def test_a_transaction_in_doubt_is_settled_by_asking_the_broker(stack: RunningSt
         requests = _requests(service)
         service.publish(requests[: REQUESTS // 2])
         eventually(lambda: len(service.results()) > 100, 60)
-        # Once only: who loses its id three times in two minutes ends, since another one lives by it.
+        # Once only: who loses its id again and again ends, since another one lives by it.
         make_producer(transactional_config(service.kafka, transactional_id, 30_000)).init_transactions(30)
         # However fast the first half was answered, these take a transaction that fails.
         service.publish(requests[REQUESTS // 2 :])

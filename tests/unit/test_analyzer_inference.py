@@ -9,6 +9,7 @@ from consumers.analyzer.account import Account
 from consumers.analyzer.answers import Answers
 from consumers.analyzer.batching import Batcher
 from consumers.analyzer.ceiling import BatchCeiling
+from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.inference import DeviceFailed, DeviceOutOfMemory, Inference
 from consumers.analyzer.window import Found, PartitionWindow, Task
 from schemas.messages import (
@@ -70,7 +71,8 @@ def inference(module: Any, waiting: Sequence[Task] = (), max_batch: int = 8) -> 
     batcher: Batcher[Task] = Batcher(0, 1000, lambda: ceiling.current, lambda: False)
     for one in waiting:
         batcher.put(None, one)
-    return Inference(module, batcher, ceiling, Answers(ModuleIdentity("scripted", "1")), Account())
+    answers = Answers(ModuleIdentity("scripted", "1"))
+    return Inference(module, batcher, ceiling, answers, Account(), FlightRecorder(None, 100, 60))
 
 
 def test_the_one_image_that_raises_fails_alone() -> None:

@@ -12,13 +12,13 @@ from confluent_kafka import Producer
 from obstore.exceptions import GenericError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
 from consumers.analyzer.budget import ByteBudget
+from consumers.analyzer.deaths import describe
 from consumers.analyzer.devices import device_of, gpu_count, worker_count
 from consumers.analyzer.errors import ImageError, StoreUnavailable
 from consumers.analyzer.publishing import fit
-from consumers.analyzer.slots import Slot
+from consumers.analyzer.slots import Slot, share
 from consumers.analyzer.sniffing import kind_of
 from consumers.analyzer.store import explain
-from consumers.analyzer.supervisor import describe
 from consumers.analyzer.window import Record
 from infra.kafka import MAX_DEAD_LETTER_BYTES
 from infra.settings import AnalyzerSettings
@@ -87,6 +87,21 @@ def test_two_supervisors_on_one_machine_get_different_numbers(tmp_path: Path) ->
     third = Slot(tmp_path)
     assert third.claim() == 0
     for slot in (second, third):
+        slot.release()
+
+
+def test_a_number_is_taken_while_a_worker_of_a_killed_supervisor_lives(tmp_path: Path) -> None:
+    killed = Slot(tmp_path)
+    assert killed.claim() == 0
+    assert killed.path is not None
+    worker = share(killed.path)
+    killed.release()
+    successor = Slot(tmp_path)
+    assert successor.claim() == 1
+    worker.close()
+    last = Slot(tmp_path)
+    assert last.claim() == 0
+    for slot in (successor, last):
         slot.release()
 
 
@@ -208,6 +223,6 @@ def test_a_dead_letter_fits_its_topic(key: bytes | None, value: bytes | None, he
 
 
 def test_an_end_is_told_in_words() -> None:
-    assert describe(-9) == "signal 9"
+    assert describe(-9) == "signal 9, SIGKILL"
     assert describe(4) == "exit code 4, module"
     assert describe(99) == "exit code 99"

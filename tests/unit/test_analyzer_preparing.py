@@ -12,6 +12,7 @@ from PIL import Image
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.errors import ImageError
+from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.gpu_decoding import TensorDecoder
 from consumers.analyzer.preparing import Prepare
 from consumers.analyzer.window import Found, PartitionWindow, Task
@@ -73,7 +74,8 @@ def prepare(
     request = Request(version=1, request_id="r", image=ImageReference("b", "k"))
     task = Task(request, None, POSITION.at(0), PartitionWindow("t", 0), Found("k"))
     task.raw = raw
-    Prepare(module, 10**8, budget, Account(), lambda kind, _: kinds.append(kind), decoder)(task)
+    flight = FlightRecorder(None, 1, 60)
+    Prepare(module, 10**8, budget, Account(), flight, lambda kind, _: kinds.append(kind), decoder)(task)
     return task, kinds, budget
 
 

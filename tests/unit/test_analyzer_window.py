@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+from consumers.analyzer.claims import Standing
 from consumers.analyzer.window import Found, PartitionWindow, Record, Task, Window
 from schemas.messages import (
     AnalyzedImage,
@@ -34,7 +35,7 @@ def answer(task: Task) -> None:
 
 
 def test_only_the_prefix_without_gaps_is_finished() -> None:
-    window = PartitionWindow("t", 0)
+    window = PartitionWindow("t", 0, standing=Standing())
     records = [record(window, offset) for offset in range(5)]
     for done in (0, 1, 3):
         answer(records[done].tasks[0])
@@ -42,7 +43,7 @@ def test_only_the_prefix_without_gaps_is_finished() -> None:
 
 
 def test_a_record_is_done_when_all_its_tasks_are() -> None:
-    window = PartitionWindow("t", 0)
+    window = PartitionWindow("t", 0, standing=Standing())
     made = record(window, 7, tasks=3)
     for task in made.tasks[:2]:
         answer(task)
@@ -52,14 +53,14 @@ def test_a_record_is_done_when_all_its_tasks_are() -> None:
 
 
 def test_a_record_without_tasks_is_done_and_weighs_one() -> None:
-    window = PartitionWindow("t", 0)
+    window = PartitionWindow("t", 0, standing=Standing())
     made = record(window, 1, tasks=0)
     assert window.finished() == [made]
     assert window.weight == 1
 
 
 def test_forgetting_keeps_weight_and_bytes_right() -> None:
-    window = PartitionWindow("t", 0)
+    window = PartitionWindow("t", 0, standing=Standing())
     for offset in (3, 5, 9):
         record(window, offset, tasks=2, size_bytes=100)
     window.forget_below(6)
@@ -94,12 +95,14 @@ def test_what_a_transaction_committed_is_forgotten_and_no_more() -> None:
     owned.add("t", 0)
     window = owned.get("t", 0)
     assert window is not None
+    window.standing = Standing()
     records = [record(window, offset) for offset in range(3)]
     answer(records[0].tasks[0])
     finished = owned.finished()
     answer(records[1].tasks[0])
     owned.forget(finished.items())
     assert list(window.records) == records[1:]
+    assert window.next_offset == 1
     assert not owned.drained()
 
 
@@ -113,3 +116,14 @@ def test_work_that_an_outage_keeps_does_not_hold_up_a_stop() -> None:
     assert not owned.drained()
     records[0].tasks[0].given_up = True
     assert owned.drained()
+
+
+def test_what_turns_out_to_be_committed_is_where_the_next_commit_begins() -> None:
+    window = PartitionWindow("t", 0, standing=Standing())
+    for offset in range(100, 110):
+        record(window, offset)
+    window.forget_below(110)
+    assert not window.records
+    assert window.next_offset == 110
+    window.forget_below(105)
+    assert window.next_offset == 110

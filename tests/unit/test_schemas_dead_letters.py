@@ -1,8 +1,19 @@
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 
-from schemas.dead_letters import MAX_MESSAGE_BYTES, DeadLetterReason, dead_letter_headers
+from schemas.dead_letters import (
+    MAX_MESSAGE_BYTES,
+    DeadLetterReason,
+    dead_letter_headers,
+    first_position,
+    marked_letter,
+    replay_headers,
+    replay_mark,
+    replayed_for,
+    replays_of,
+)
 from schemas.errors import ErrorCode
 from schemas.examples import RESULT
 from schemas.headers import Headers, last_header, result_headers
@@ -111,3 +122,94 @@ def test_result_headers() -> None:
     assert result_headers(RESULT) == plain
     traceparent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     assert result_headers(RESULT, traceparent) == [*plain, ("traceparent", traceparent)]
+
+
+def test_letters_of_kafka_streams_and_of_spring_can_be_read() -> None:
+    streams = DeadLetterReason.from_headers(
+        [
+            ("__streams.errors.exception", b"java.lang.IllegalStateException"),
+            ("__streams.errors.message", b"no"),
+            ("__streams.errors.topic", b"analysis.images"),
+            ("__streams.errors.partition", b"3"),
+            ("__streams.errors.offset", b"41"),
+        ]
+    )
+    spring = DeadLetterReason.from_headers(
+        [
+            ("kafka_dlt-exception-fqcn", b"java.lang.IllegalStateException"),
+            ("kafka_dlt-exception-message", b"no"),
+            ("kafka_dlt-original-topic", b"analysis.images"),
+            ("kafka_dlt-original-partition", (3).to_bytes(4, "big")),
+            ("kafka_dlt-original-offset", (41).to_bytes(8, "big")),
+        ]
+    )
+    assert streams == spring
+    assert (spring.topic, spring.partition, spring.offset) == ("analysis.images", 3, 41)
+    assert (spring.code, spring.message) == ("java.lang.IllegalStateException", "no")
+
+
+LATER = msgspec.structs.replace(POSITION, offset=POSITION.offset + 1000)
+
+
+def test_a_record_that_is_published_again_keeps_its_headers_and_its_identity() -> None:
+    reason = DeadLetterReason.from_headers(headers())
+    replayed = replay_headers(headers(), POSITION, reason, 2)
+    assert replayed[: len(ORIGINAL)] == list(ORIGINAL)
+    assert {name for name, _ in replayed[len(ORIGINAL) :]} == {"replay.of", "replay.for", "replay.count"}
+    assert first_position(replayed, LATER) == POSITION
+    assert replays_of(replayed) == 2
+    assert replayed_for(replayed) == ("analyzer.faces", None)
+    again = replay_headers(replayed, POSITION, reason, 3)
+    assert replays_of(again) == 3
+    assert len(again) == len(replayed)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        msgspec.structs.replace(POSITION, topic_id="another"),
+        msgspec.structs.replace(POSITION, partition=POSITION.partition + 1),
+        msgspec.structs.replace(POSITION, offset=LATER.offset),
+        msgspec.structs.replace(POSITION, offset=LATER.offset + 5),
+    ],
+)
+def test_nobody_can_take_the_identity_of_another_request(position: RecordPosition) -> None:
+    reason = DeadLetterReason.from_headers([])
+    assert first_position(replay_headers([], position, reason, 1), LATER) == LATER
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"\xff",
+        b"topic-id 3 -1 2026-01-01T00:00:00Z",
+        b"topic-id 3 3 yesterday",
+        b"topic-id 3 0 0001-01-01T00:00:00+14:00",
+        b"topic-id 3 0 2026-01-01T00:00:00",
+    ],
+)
+def test_a_broken_identity_is_none(value: bytes | None) -> None:
+    assert first_position([("replay.of", value)], LATER) == LATER
+
+
+def test_a_record_that_was_never_published_again() -> None:
+    assert first_position([], LATER) == LATER
+    assert replays_of([]) == replays_of([("replay.count", b"-7")]) == 0
+
+
+def test_only_a_mark_is_taken_for_one() -> None:
+    mark = replay_mark("0-7")
+    assert marked_letter(None, None, mark) == "0-7"
+    assert marked_letter(None, b"rubbish", mark) is None
+    assert marked_letter(None, None, [*mark, *headers()]) is None
+    assert marked_letter(None, None, headers(original=mark)) is None
+
+
+def test_a_letter_about_one_image_of_a_record_is_replayed_for_that_image() -> None:
+    letter = dead_letter_headers(
+        [], ErrorCode.MODULE_CRASHED, "no", POSITION, 2, FAILED_AT, "analyzer.faces", index=4
+    )
+    replayed = replay_headers(letter, POSITION, DeadLetterReason.from_headers(letter), 1)
+    assert replayed_for(replayed) == ("analyzer.faces", 4)

@@ -105,7 +105,7 @@ class Feeder:
     def _submit(self, arrived_at: float) -> None:
         name = self._names[self._submitted % len(self._names)]
         self._submitted += 1
-        self._pipeline.submit(record(name, self._submitted, arrived_at))
+        self._pipeline.submit(record(name, self._submitted, arrived_at).tasks)
 
     def _drain(self) -> None:
         while (answered := self._answers.count) < self._submitted:

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from consumers.analyzer.deaths import describe
 from consumers.analyzer.devices import device_of
 from consumers.analyzer.process_environment import prepare_environment
-from consumers.analyzer.supervisor import describe
 from consumers.analyzer.tuning.orders import BenchConfig, Loaded, Order
 from consumers.analyzer.tuning.process import run
 from infra.settings import AnalyzerSettings

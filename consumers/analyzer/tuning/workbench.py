@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.errors import ImageError
+from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.preparing import Prepare
 from consumers.analyzer.tuning import orders
 from consumers.analyzer.tuning.feeding import Feeder, FullLoad, record
@@ -84,7 +85,7 @@ class Workbench:
                 return feeder.at_rate(order.images_per_s, order.seconds, seed=self._config.index)
 
     def _prepare(self, threads: int, seconds: float) -> Preparation:
-        stage = self._stage(lambda _kind, task: task.free())
+        stage = self._stage(lambda _kind, task: task.free(), threads)
         files = list(self._files.items())
 
         def work(number: int) -> int:
@@ -147,10 +148,11 @@ class Workbench:
         task.free()
         return shown[0]
 
-    def _stage(self, hand_on: Callable[[Hashable, Task], None]) -> Prepare:
+    def _stage(self, hand_on: Callable[[Hashable, Task], None], threads: int = 1) -> Prepare:
         settings = self._config.settings
         budget = ByteBudget(settings.image_memory_bytes // 2)
-        return Prepare(self._module, settings.max_image_pixels, budget, Account(), hand_on)
+        flight = FlightRecorder(None, threads, 0.0)
+        return Prepare(self._module, settings.max_image_pixels, budget, Account(), flight, hand_on)
 
 
 class _Ahead:

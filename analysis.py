@@ -17,6 +17,7 @@ COMMANDS = {
     "sink": ("consumers.sink.commands:sink", "Run the sink: results into PostgreSQL."),
     "upload": ("producers.commands:upload", "Upload image files and request their analysis."),
     "results": ("producers.commands:results", "Print results from the results topic."),
+    "dead-letters": ("producers.dead_letter_commands:app", "See, replay or delete what nobody could answer."),
     "demo": ("producers.demo.commands:demo", "Send sample images and show their answers."),
     "modules": ("modules.commands:app", "List, check and measure analyzer modules."),
     "topics": ("infra.topic_commands:app", "Create and describe the Kafka topics."),

@@ -10,7 +10,7 @@ from infra.kafka import headers_of
 from infra.settings import KafkaSettings
 from producers.reader import Offsets, TopicReader
 from producers.results import read_result
-from schemas.dead_letters import DeadLetterReason
+from schemas.dead_letters import ANSWERED_TOO, DeadLetterReason
 from schemas.messages import Result
 
 
@@ -71,6 +71,6 @@ class AnswerReader:
 
     def _refusal(self, request_id: str, message: Message) -> Refusal | None:
         reason = DeadLetterReason.from_headers(headers_of(message))
-        if reason.topic != self._images_topic:
+        if reason.topic != self._images_topic or reason.code in ANSWERED_TOO:
             return None
         return Refusal(request_id, reason.code or "", reason.message or "no reason is given")

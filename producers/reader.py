@@ -24,8 +24,10 @@ class TopicReader:
     Partitions that are added while it reads are not seen. `start` holds the offsets where it began.
     """
 
-    def __init__(self, settings: KafkaSettings, topics: Iterable[str]) -> None:
+    def __init__(self, settings: KafkaSettings, topics: Iterable[str], *, committed: bool = True) -> None:
+        """`committed=False` also reads what is not committed, or never will be."""
         self._settings = settings
+        self._isolation = {} if committed else {"isolation.level": "read_uncommitted"}
         self._topics = list(topics)
         self.start: Offsets = {}
         self._unread: set[tuple[str, int]] = set()
@@ -40,7 +42,7 @@ class TopicReader:
         """
         config = consumer_config(self._settings, "analysis-reader")
         self._consumer = make_consumer(
-            {**config, "enable.partition.eof": True, "queued.max.messages.kbytes": 16_384}
+            {**config, **self._isolation, "enable.partition.eof": True, "queued.max.messages.kbytes": 16_384}
         )
         try:
             self.start = start if isinstance(start, Mapping) else self._resolve(start)
@@ -72,6 +74,12 @@ class TopicReader:
     def caught_up(self) -> bool:
         """Whether the end of every partition was seen once."""
         return not self._unread
+
+    def has_reached(self, ends: Offsets) -> bool:
+        """Whether reading stands at these offsets or beyond; control records count too."""
+        wanted = [TopicPartition(*where) for where in ends]
+        positions = {(p.topic, p.partition): p.offset for p in self._open_consumer.position(wanted)}
+        return all(max(positions[where], self.start[where]) >= end for where, end in ends.items())
 
     def close(self) -> None:
         """Closes the connections."""

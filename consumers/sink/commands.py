@@ -6,6 +6,7 @@ import typer
 
 from infra import logs
 from infra.exit_codes import ExitCode
+from infra.health import HealthServer
 from infra.lifecycle import StopSignals, announce_ready
 from infra.settings import DatabaseSettings, KafkaSettings, SinkSettings, load
 from schemas.errors import AnalysisError
@@ -35,4 +36,6 @@ def _run(
 ) -> None:
     from consumers.sink.start import make_sink
 
-    make_sink(kafka, database, settings).run(signals.stopping, announce_ready)
+    made = make_sink(kafka, database, settings)
+    with HealthServer(settings.health_address, lambda: made.live, lambda: made.ready):
+        made.run(signals.stopping, announce_ready)

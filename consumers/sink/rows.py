@@ -62,6 +62,9 @@ def sink_statements() -> dict[str, sql.Composable]:
     """The statements of `sink.sql` with the column lists filled in."""
     columns = {
         "result_columns": sql.SQL(", ").join(map(sql.Identifier, RESULT_COLUMNS)),
+        "result_updates": sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in RESULT_COLUMNS
+        ),
         "detection_columns": sql.SQL(", ").join(map(sql.Identifier, DETECTION_COLUMNS)),
     }
     return {name: sql.SQL(text).format(**columns) for name, text in statements("sink").items()}

@@ -15,6 +15,7 @@ from consumers.sink.dead_letters import DeadLetters
 from consumers.sink.errors import StaleOffsets, is_outage
 from consumers.sink.store import Store
 from consumers.sink.tally import Tally
+from infra.health import Health, Heartbeat
 from infra.kafka import leave_group
 from infra.settings import SinkSettings
 from schemas.errors import AnalysisError
@@ -26,6 +27,9 @@ POLL_S = 0.05
 
 CHUNK_RECORDS = 200
 """Records asked for at once: between chunks the batch's bytes are looked at."""
+
+STUCK_S = 120.0
+"""Longer than any call in the loop may wait."""
 
 MAINTENANCE_S = 3600.0
 MAINTENANCE_AGAIN_S = 60.0
@@ -53,6 +57,18 @@ class Sink:
         self._tally = Tally()
         self._maintain_at_s = 0.0
         self._ready = False
+        self._heartbeat = Heartbeat(time.monotonic)
+
+    @property
+    def live(self) -> Health:
+        """Whether the loop goes on; outages do not keep it."""
+        silent_s = self._heartbeat.silent_s()
+        return Health(silent_s < STUCK_S, {"silent_s": round(silent_s, 1)})
+
+    @property
+    def ready(self) -> Health:
+        """Whether the sink has its partitions."""
+        return Health(self._ready, {"holding_back": self._backoff.failing})
 
     def run(self, stopping: threading.Event, on_ready: Callable[[], None]) -> None:
         """Stores results until `stopping` is set; outages of Kafka and PostgreSQL are waited out.
@@ -63,6 +79,7 @@ class Sink:
         try:
             self._assignment.subscribe()
             while not stopping.is_set():
+                self._heartbeat.beat()
                 self._read()
                 self._announce(on_ready)
                 if not self._backoff.waiting:

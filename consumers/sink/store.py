@@ -127,13 +127,15 @@ def _move_offsets(
 
 
 def _unique(entries: Sequence[Entry]) -> list[Entry]:
-    """The first of each identity, as if they had come in batches of one."""
-    first: dict[object, Entry] = {}
+    """One of each identity, as if they had come in batches of one: the first, or the first that is ok."""
+    kept: dict[object, Entry] = {}
     for entry in entries:
         source, module = entry.result.source, entry.result.module
         identity = (source.topic_id, source.partition, source.offset, source.index, module, source.timestamp)
-        first.setdefault(identity, entry)
-    return list(first.values())
+        former = kept.setdefault(identity, entry)
+        if former.result.status == "failed" and entry.result.status == "ok":
+            kept[identity] = entry
+    return list(kept.values())
 
 
 def _insert(cursor: Cursor, entries: Sequence[Entry]) -> tuple[int, list[Refused]]:

@@ -40,12 +40,16 @@ COPY staged_results (ordinal, {result_columns}) FROM STDIN
 COPY staged_detections (ordinal, {detection_columns}) FROM STDIN
 
 -- name: merge
--- Results are immutable: one that is there already stays, and its detections with it.
+-- One that is there already stays, and its detections with it; only a failed one gives way to an ok one.
 WITH
   stored AS (
     INSERT INTO results ({result_columns})
     SELECT {result_columns} FROM staged_results
-    ON CONFLICT DO NOTHING
+    -- A request that failed and was published again keeps its identity.
+    ON CONFLICT (request_timestamp, source_topic_id, source_partition, source_offset, source_index, module,
+                 module_version)
+    DO UPDATE SET {result_updates}, stored_at = now()
+    WHERE results.status = 'failed' AND excluded.status = 'ok' AND results.request_id = excluded.request_id
     RETURNING request_timestamp, source_topic_id, source_partition, source_offset, source_index, module,
               module_version
   ),

@@ -279,3 +279,32 @@ def test_the_partition_of_a_late_result_is_made_on_demand(store: Store, database
     write(store, [make_result(1, source=make_source(1, time))])
     name = partition_name("results", time.date())
     assert database.query("SELECT tableoid::regclass::text FROM results") == [(name,)]
+
+
+def answered(status: str, request_id: str = "r") -> Result:
+    """An answer to the same request, whenever it comes."""
+    source = msgspec.structs.replace(make_source(7), timestamp=REPLAYED_AT)
+    error = None if status == "ok" else Failure("module_crashed", "no")
+    found = make_result(7).detections if status == "ok" else ()
+    return make_result(7, status=status, request_id=request_id, source=source, error=error, detections=found)
+
+
+REPLAYED_AT = datetime.now(UTC)
+STATES = "SELECT status, error_code, detection_count, (SELECT count(*) FROM detections) FROM results"
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_failed_row_gives_way_to_an_ok_one(database: Database, store: Store, *, together: bool) -> None:
+    answers = [answered("failed"), answered("ok"), answered("failed")]
+    if together:
+        write(store, answers)
+    else:
+        for number, answer in enumerate(answers):
+            write(store, [answer], number)
+    assert database.query(STATES) == [("ok", None, 1, 1)]
+
+
+def test_a_failed_row_does_not_give_way_to_another_requests_answer(database: Database, store: Store) -> None:
+    write(store, [answered("failed")])
+    write(store, [answered("ok", "somebody-else")], 1)
+    assert database.query(STATES) == [("failed", "module_crashed", 0, 0)]

@@ -17,8 +17,8 @@ from infra.local.ports import is_free
 from infra.local.stack import local_stack
 from infra.settings import DatabaseSettings, KafkaSettings, S3Settings, load
 
-PORTS = 13
-"""Ports that a stack takes: ten for S3, two for Kafka, one for PostgreSQL."""
+PORTS = 17
+"""Ports that a stack takes: ten for S3, two for each of up to three Kafka brokers, one for PostgreSQL."""
 
 _STOP_PATIENCE_S = 60
 _CONNECTION_PREFIXES = ("KAFKA_", "S3_", "DATABASE_", "LOCAL_", "TOPIC_")
@@ -61,9 +61,13 @@ def free_ports(root: Path) -> dict[str, str]:
                 "LOCAL_DIR": str(root),
                 "LOCAL_S3_PORT": str(first),
                 "LOCAL_KAFKA_PORT": str(first + 10),
-                "LOCAL_POSTGRES_PORT": str(first + 12),
+                "LOCAL_POSTGRES_PORT": str(first + 16),
             }
     raise RuntimeError("no free ports for the tests' stack")
+
+
+def _variables(root: Path, brokers: int) -> dict[str, str]:
+    return {**free_ports(root), "LOCAL_BROKERS": str(brokers)}
 
 
 @contextlib.contextmanager
@@ -114,9 +118,9 @@ def guarded(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running_stack() -> Iterator[RunningStack]:
+def running_stack(brokers: int = 1) -> Iterator[RunningStack]:
     """Starts Kafka, S3 and PostgreSQL, with tables, topics and buckets; leaves nothing of them."""
-    with temporary_folder() as root, environment(free_ports(root)), guarded(root):
+    with temporary_folder() as root, environment(_variables(root, brokers)), guarded(root):
         local_stack().up(services_only=True)
         yield RunningStack(root)
 

@@ -1,5 +1,6 @@
 """`analysis up | down | status | logs | reset`."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,6 +27,9 @@ def up(
             "--module", help="Analyzer module to run (may be repeated); ANALYZER_MODULE by default."
         ),
     ] = None,
+    brokers: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Kafka brokers; `analysis reset` before a change.")
+    ] = None,
 ) -> None:
     """Start the local stack: Kafka, S3, PostgreSQL and the application.
 
@@ -35,6 +39,8 @@ def up(
 
     from infra.local.stack import local_stack
 
+    if brokers is not None:
+        os.environ["LOCAL_BROKERS"] = str(brokers)
     with Console(stderr=True).status("starting") as status:
         stack = local_stack(status.update)
         stack.up(services_only, module or ())

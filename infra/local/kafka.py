@@ -94,7 +94,7 @@ class Kafka(Component):
         jars.install()
 
     def prepare(self) -> None:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Native libraries are unpacked here at each start; a killed broker leaves them.
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
@@ -188,6 +188,15 @@ class Kafka(Component):
 
 
 def cluster(folder: Path, settings: LocalSettings, cluster_id: str) -> tuple[Kafka, ...]:
-    """The nodes of the local cluster: one."""
-    node = Node(id=1, port=settings.kafka_port, controller_port=settings.kafka_port + 1)
-    return (Kafka(folder, cluster_id, (node,)),)
+    """The nodes of the local cluster, two ports each: as many as there is data of, or as are wanted."""
+    existing = len([*folder.glob("node-*")]) or int((folder / "data").exists())
+    nodes = tuple(
+        Node(
+            id=number + 1,
+            port=settings.kafka_port + 2 * number,
+            controller_port=settings.kafka_port + 2 * number + 1,
+        )
+        for number in range(existing or settings.brokers)
+    )
+    folders = [folder] if len(nodes) == 1 else [folder / f"node-{node.id}" for node in nodes]
+    return tuple(Kafka(each, cluster_id, nodes, index) for index, each in enumerate(folders))

@@ -15,7 +15,7 @@ from infra.local.postgres import Postgres
 from infra.local.provision import provision
 from infra.local.seaweed import Seaweed
 from infra.local.state import Credentials, StackFolder
-from infra.settings import AnalyzerSettings, LocalSettings, load, local_dir, variable
+from infra.settings import AnalyzerSettings, LocalSettings, SettingError, load, local_dir, variable
 
 
 class Stack:
@@ -65,10 +65,11 @@ class Stack:
         }
         return {
             **ports,
+            "LOCAL_BROKERS": str(len(self._kafka)),
             "KAFKA_BOOTSTRAP_SERVERS": ",".join(node.address for node in self._kafka),
             "KAFKA_CONFIG_FILE": "",
-            "TOPIC_REPLICATION_FACTOR": "1",
-            "TOPIC_MIN_INSYNC_REPLICAS": "1",
+            "TOPIC_REPLICATION_FACTOR": str(len(self._kafka)),
+            "TOPIC_MIN_INSYNC_REPLICAS": str(max(1, len(self._kafka) - 1)),
             "S3_ENDPOINT_URL": self._s3.address,
             "S3_ACCESS_KEY_ID": self._credentials.s3_access_key_id,
             "S3_SECRET_ACCESS_KEY": self._credentials.s3_secret_access_key,
@@ -83,15 +84,22 @@ class Stack:
         3. The application, in parallel.
 
         Raises:
+            SettingError: there is data of another number of brokers.
             AnalysisError: something could not be started; what runs by then keeps running.
         """
+        if len(self._kafka) != self._settings.brokers:
+            raise SettingError(
+                f"LOCAL_BROKERS: {self.folder.root} holds the data of {len(self._kafka)} brokers, not "
+                f"{self._settings.brokers}; `analysis reset` deletes it"
+            )
         with self.folder.locked():
             self.folder.create()
             for server in self.servers:
                 server.fetch()
             self._notify("starting " + ", ".join(server.name for server in self.servers))
-            self._launch(self.servers)
+            # Before anything runs: other commands have to find what this one started, even if it fails.
             self.folder.write_environment(self.environment())
+            self._launch(self.servers)
             self._notify("creating tables, topics and buckets")
             provision(self.environment())
             if not services_only:

@@ -1,7 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench bench-full lock clean
+.PHONY: help setup demo up down test lint bench bench-full chaos fuzz lock clean
 
 PYTHON ?= python3
+MINUTES ?= 30
+BROKERS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 UV = $(shell command -v uv || echo $(BIN)/uv)
@@ -49,6 +51,13 @@ bench: setup  ## compare with the alternatives on the local stack: under 20 minu
 bench-full: setup  ## measure everything, with more and longer rounds: hours
 	$(BIN)/analysis up --services-only
 	$(BIN)/python -m benchmarks full
+
+chaos: setup  ## break everything for MINUTES=30 while requests keep coming, and check that nothing is lost
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --minutes $(MINUTES) --rate 37 $(if $(SEED),--seed $(SEED)) \
+	  --brokers $(BROKERS) $(if $(filter-out 1,$(BROKERS)),--faults brokers) --report chaos-report.json
+
+fuzz: setup  ## feed broken input to everything that parses, for MINUTES=10
+	FUZZ_MINUTES=$(MINUTES) $(BIN)/pytest -q -p no:cacheprovider tests/fuzz
 
 lock: setup  ## resolve requirements and Kafka's jars anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade requirements.in -o requirements.txt

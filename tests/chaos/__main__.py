@@ -1,0 +1,48 @@
+"""`python -m tests.chaos`: a run of any length on a stack of its own, and its report."""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import msgspec
+
+from infra.terminal import quiet_client
+from tests.chaos.faults import WEIGHTS
+from tests.chaos.run import Plan, run
+from tests.stack import running_stack
+
+
+def main() -> None:
+    """Runs, prints the report, and ends with 1 where an invariant does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument(
+        "--minutes", type=float, help="how long; without it, one of each fault of a short run"
+    )
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--protocol", choices=("classic", "consumer"), default="consumer")
+    parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
+    parser.add_argument("--requests", type=int, default=5000, help="at least so many")
+    parser.add_argument("--faults", choices=tuple(WEIGHTS), default="all", help="which ones")
+    parser.add_argument("--brokers", type=int, default=1, help="of the Kafka cluster")
+    parser.add_argument("--report", type=Path, help="write the report to this file, as JSON")
+    given = parser.parse_args()
+    plan = Plan(
+        seed=given.seed,
+        protocol=given.protocol,
+        rate=given.rate,
+        least_requests=given.requests,
+        minutes=given.minutes,
+        weights=given.faults,
+    )
+    print(f"seed {plan.seed}", file=sys.stderr)
+    quiet_client()
+    with running_stack(given.brokers):
+        report = run(plan, lambda text: print(text, file=sys.stderr, flush=True))
+    print(report.text())
+    if given.report is not None:
+        given.report.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    sys.exit(bool(report.violations))
+
+
+main()

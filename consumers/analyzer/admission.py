@@ -43,7 +43,7 @@ class Admission:
 
     def take(self, record: Record, window: PartitionWindow) -> None:
         """Takes the next record of a partition."""
-        if window.standing is None or window.held or self._trials:
+        if not window.claimed or window.held or self._trials:
             window.held.append(record)
         else:
             self._admit(record, window)
@@ -53,7 +53,7 @@ class Admission:
         while self._trials and self._over(self._trials[0].task):
             self._trials.popleft()
         for window in self._window:
-            while window.held and window.standing is not None and not self._trials:
+            while window.held and window.claimed and not self._trials:
                 self._admit(window.held.popleft(), window)
 
     def due(self) -> Trial | None:

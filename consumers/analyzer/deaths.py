@@ -62,8 +62,7 @@ class Deaths:
     def record(self, owner: str, code: ErrorCode | None, reason: str) -> Death:
         """Keeps how a worker died, in place of its record."""
         flight = read_flight(self.flight_path(owner))
-        held = flight.held if flight is not None else ()
-        death = Death(code, reason, tuple(Image(one.partition, one.offset, one.index) for one in held))
+        death = Death(code, reason, _images(flight) if flight is not None else ())
         path = self._folder / (owner + _DEATH)
         draft = path.with_suffix(".new")
         draft.write_bytes(msgspec.json.encode(death))
@@ -85,8 +84,7 @@ class Deaths:
         flight = read_flight(self.flight_path(owner))
         if flight is None:
             return None
-        images = tuple(Image(one.partition, one.offset, one.index) for one in flight.held)
-        return Death(None, "it left no word", images)
+        return Death(None, "it left no word", _images(flight))
 
     def tidy(self) -> None:
         """Removes what is older than a day, but for the records of workers that live."""
@@ -96,6 +94,10 @@ class Deaths:
                 if path.suffix != ".lock" and path.stat().st_mtime < oldest:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     path.unlink()
+
+
+def _images(flight: Flight) -> tuple[Image, ...]:
+    return tuple(Image(held.partition, held.offset, held.index) for held in flight.held)
 
 
 class OutOfMemoryKills:
@@ -155,18 +157,11 @@ def is_stopped(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] in ("T", "t")
 
 
-def describe_signal(number: int) -> str:
-    """A signal by number and name."""
-    with contextlib.suppress(ValueError):
-        return f"signal {number}, {signal.Signals(number).name}"
-    return f"signal {number}"
-
-
 def describe(status: int) -> str:
     """A process's exit status in words."""
-    if status < 0:
-        return describe_signal(-status)
+    kind, number = ("signal", -status) if status < 0 else ("exit code", status)
     try:
-        return f"exit code {status}, {ExitCode(status).name.lower()}"
+        name = signal.Signals(number).name if status < 0 else ExitCode(number).name.lower()
     except ValueError:
-        return f"exit code {status}"
+        return f"{kind} {number}"
+    return f"{kind} {number}, {name}"

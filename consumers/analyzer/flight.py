@@ -137,23 +137,33 @@ def read_flight(path: Path) -> Flight | None:
     return Flight(ended_itself, timeout_s, beat_s, held)
 
 
-class HangWatch:
-    """Tells whether a worker's call takes too long, as its supervisor sees it.
+class _Looks:
+    """The time between two looks, and not much of it where the supervisor itself came late.
 
-    Only the time between two looks counts, and not much of it where the supervisor itself came late: a
-    machine that was suspended, or too busy to run anything, makes nobody hang.
+    A machine that was suspended, or too busy to run anything, makes nobody hang.
     """
+
+    def __init__(self) -> None:
+        self._looked_at_s: float | None = None
+
+    def passed_s(self, now_s: float) -> float:
+        """What counts of the time since the last look; 0 at the first."""
+        before, self._looked_at_s = self._looked_at_s, now_s
+        return 0.0 if before is None else min(now_s - before, _LONGEST_LOOK_S)
+
+
+class HangWatch:
+    """Tells whether a worker's call takes too long, as its supervisor sees it."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0
         """For how long the oldest call has been watched."""
         self._seen_s: dict[Held, float] = {}
-        self._looked_at_s: float | None = None
+        self._looks = _Looks()
 
     def look(self, flight: Flight, now_s: float) -> tuple[Held, ...]:
         """The images whose call is taken for hung."""
-        passed_s = 0.0 if self._looked_at_s is None else min(now_s - self._looked_at_s, _LONGEST_LOOK_S)
-        self._looked_at_s = now_s
+        passed_s = self._looks.passed_s(now_s)
         self._seen_s = {held: self._seen_s.get(held, -passed_s) + passed_s for held in flight.held}
         self.longest_s = max(self._seen_s.values(), default=0.0)
         return tuple(held for held, seen_s in self._seen_s.items() if seen_s > flight.timeout_s)
@@ -162,20 +172,19 @@ class HangWatch:
 class LoopWatch:
     """Tells whether a worker's main loop has stopped going round, as its supervisor sees it.
 
-    Time is counted as in `HangWatch`. While one call into the module lasts as long as the silence does, it
-    may be what keeps the loop, and the module's own time-out holds.
+    While one call into the module lasts as long as the silence does, it may be what keeps the loop, and the
+    module's own time-out holds.
     """
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
         self._beat_s: float | None = None
         self._silent_s = 0.0
-        self._looked_at_s: float | None = None
+        self._looks = _Looks()
 
     def look(self, flight: Flight, longest_call_s: float, now_s: float) -> bool:
         """Whether the loop is stuck."""
-        passed_s = 0.0 if self._looked_at_s is None else min(now_s - self._looked_at_s, _LONGEST_LOOK_S)
-        self._looked_at_s = now_s
+        passed_s = self._looks.passed_s(now_s)
         counts = flight.beat_s == self._beat_s and flight.beat_s > 0 and not flight.ended_itself
         self._silent_s = self._silent_s + passed_s if counts else 0.0
         self._beat_s = flight.beat_s

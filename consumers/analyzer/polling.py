@@ -216,7 +216,7 @@ class Poller:
         """Lets in what was held back: until its partition was claimed, or until suspects were tried."""
         if not self._may_publish():
             return
-        unclaimed = [window for window in self._window if window.held and window.standing is None]
+        unclaimed = [window for window in self._window if window.held and not window.claimed]
         if unclaimed:
             self._claim(unclaimed)
         self._admission.step()

@@ -175,7 +175,7 @@ class PartitionWindow:
     def finished(self) -> list[Record]:
         """The longest prefix of records that are done: what may be committed next; none before the claim."""
         prefix: list[Record] = []
-        if self.standing is None:
+        if not self.claimed:
             return prefix
         for record in self.records:
             if not record.done:

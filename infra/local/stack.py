@@ -87,13 +87,13 @@ class Stack:
             SettingError: there is data of another number of brokers.
             AnalysisError: something could not be started; what runs by then keeps running.
         """
-        if len(self._kafka) != self._settings.brokers:
-            raise SettingError(
-                f"LOCAL_BROKERS: {self.folder.root} holds the data of {len(self._kafka)} brokers, not "
-                f"{self._settings.brokers}; `analysis reset` deletes it"
-            )
         with self.folder.locked():
             self.folder.create()
+            if len(self._kafka) != self._settings.brokers:
+                raise SettingError(
+                    f"LOCAL_BROKERS: {self.folder.root} holds the data of {len(self._kafka)} brokers, not "
+                    f"{self._settings.brokers}; `analysis reset` deletes it"
+                )
             for server in self.servers:
                 server.fetch()
             self._notify("starting " + ", ".join(server.name for server in self.servers))

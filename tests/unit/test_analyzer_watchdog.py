@@ -1,9 +1,12 @@
 """A worker's process that hangs is ended, and how it ended is kept."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -21,23 +24,30 @@ def hold_for_ever(path: Path, timeout_s: float) -> None:
     time.sleep(60)
 
 
+@contextlib.contextmanager
+def holding_for_ever(deaths: Deaths, timeout_s: float) -> Iterator[BaseProcess]:
+    """A process in which one call does not return; afterwards it has ended."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=hold_for_ever, args=(deaths.flight_path("w"), timeout_s)
+    )
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
 @pytest.mark.timeout(60)
 def test_a_call_that_does_not_return_ends_the_process_and_is_blamed(tmp_path: Path) -> None:
     deaths = Deaths(tmp_path)
     watchdog = Watchdog("worker-0", "w", deaths, OutOfMemoryKills())
-    process = multiprocessing.get_context("spawn").Process(
-        target=hold_for_ever, args=(deaths.flight_path("w"), 3.0)
-    )
-    process.start()
-    try:
+    with holding_for_ever(deaths, 3.0) as process:
         now_s = 0.0
         while process.is_alive():
             watchdog.look(process, now_s)
             now_s += 0.5
             time.sleep(0.05)
-    finally:
-        process.kill()
-        process.join()
     assert watchdog.note_end(process.exitcode or 0) == ErrorCode.MODULE_TIMEOUT
     found = deaths.of("w")
     assert found is not None
@@ -48,11 +58,7 @@ def test_a_call_that_does_not_return_ends_the_process_and_is_blamed(tmp_path: Pa
 def test_a_process_that_somebody_froze_does_not_hang(tmp_path: Path) -> None:
     deaths = Deaths(tmp_path)
     watchdog = Watchdog("worker-0", "w", deaths, OutOfMemoryKills())
-    process = multiprocessing.get_context("spawn").Process(
-        target=hold_for_ever, args=(deaths.flight_path("w"), 3.0)
-    )
-    process.start()
-    try:
+    with holding_for_ever(deaths, 3.0) as process:
         while not deaths.flight_path("w").exists():
             time.sleep(0.05)
         assert process.pid is not None
@@ -61,9 +67,6 @@ def test_a_process_that_somebody_froze_does_not_hang(tmp_path: Path) -> None:
         for second in range(60):
             watchdog.look(process, float(second))
         assert process.is_alive()
-    finally:
-        process.kill()
-        process.join()
     assert watchdog.note_end(process.exitcode or 0) is None
 
 

@@ -335,3 +335,17 @@ def test_reset_deletes_everything_and_asks_first(up: OwnStack) -> None:
     assert up.run("status").code == ExitCode.FAILED
     up.folder.create()
     assert up.folder.credentials() != credentials
+
+
+@pytest.mark.timeout(180)
+def test_a_stack_comes_up_where_there_is_no_folder_yet() -> None:
+    with temporary_folder() as parent:
+        root = parent / "not-yet"
+        with environment(free_ports(root)), guarded(root):
+            local_stack().up(services_only=True)
+            assert {state.state for state in local_stack().states()} == {"ready"}
+            with (
+                environment({**os.environ, **free_ports(root), "LOCAL_BROKERS": "3"}),
+                pytest.raises(AnalysisError, match="data of 1 brokers, not 3"),
+            ):
+                local_stack().up(services_only=True)

@@ -111,6 +111,9 @@ class S3Settings(Settings, frozen=True, kw_only=True):
     allowed_buckets: Annotated[
         tuple[str, ...], Meta(description="Buckets that requests may name, separated by commas.")
     ] = ("uploads", "images")
+    read_timeout_s: Annotated[
+        float, Meta(gt=0, description="How long the store may be silent in the middle of a GET.")
+    ] = 10.0
 
 
 class DatabaseSettings(Settings, frozen=True, kw_only=True):
@@ -273,6 +276,9 @@ class LocalSettings(Settings, frozen=True, kw_only=True):
     brokers: Annotated[
         int, Meta(ge=1, le=3, description="Kafka brokers; `analysis reset` comes before a change.")
     ] = 1
+    kafka_properties: Annotated[
+        str, Meta(description="File of further broker properties, `name=value` lines; they go before ours.")
+    ] = ""
     s3_port: Annotated[
         int, Meta(ge=1, le=65526, description="S3; the nine ports after it are the server's own.")
     ] = 29000

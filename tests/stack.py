@@ -118,9 +118,16 @@ def guarded(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running_stack(brokers: int = 1) -> Iterator[RunningStack]:
-    """Starts Kafka, S3 and PostgreSQL, with tables, topics and buckets; leaves nothing of them."""
+def running_stack(brokers: int = 1, disk: str = "") -> Iterator[RunningStack]:
+    """Starts Kafka, S3 and PostgreSQL, with tables, topics and buckets; leaves nothing of them.
+
+    Args:
+        disk: size of a disk of its own for all data, "4g" say, in memory; only root can have one.
+    """
     with temporary_folder() as root, environment(_variables(root, brokers)), guarded(root):
+        if disk:
+            options = f"size={disk},mode=755"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(root)], check=True)
         local_stack().up(services_only=True)
         yield RunningStack(root)
 
@@ -136,6 +143,8 @@ def _guard() -> None:
     sys.stdin.read()
     stack = local_stack()
     stack.reset()
+    if stack.folder.root.is_mount():
+        subprocess.run(["umount", "--lazy", str(stack.folder.root)], check=True)
     shutil.rmtree(stack.folder.root, ignore_errors=True)
 
 

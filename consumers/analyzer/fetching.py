@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
+from consumers.analyzer.checksums import spoiled_md5
 from consumers.analyzer.errors import Abandoned, ImageError, StoreUnavailable
 from consumers.analyzer.stage import TaskQueue
 from consumers.analyzer.store import OpenObject, Store
@@ -89,6 +90,9 @@ class Fetch:
         task.raw_lease = self._budget.hold(opened.size_bytes)
         task.raw, read_s = self._metered(opened.read, calls=0)
         self._latencies_s.append(opened_s + read_s)
+        if task.refused_md5 is not None and (found_md5 := spoiled_md5(task)):
+            task.refused_md5 = found_md5
+            raise StoreUnavailable(f"{task.uri} arrives with other bytes each time, none of them its ETag's")
 
     def _metered(self, half: Callable[[], R], *, calls: int = 1) -> tuple[R, float]:
         """One half of a GET, and its seconds; between the two it may wait for the budget."""

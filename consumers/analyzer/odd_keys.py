@@ -39,7 +39,7 @@ def open_with_boto3(settings: S3Settings, image: ImageReference, key: str) -> _B
     """As `ObjectStore.open`, with the same errors."""
     with _lock:
         if settings not in _clients:
-            _clients[settings] = make_client(settings)
+            _clients[settings] = make_client(settings, timeout_s=settings.read_timeout_s)
     options: dict[str, Any] = {}
     if image.version_id:
         options["VersionId"] = image.version_id

@@ -80,6 +80,7 @@ class Pipeline:
             account,
             self._flight,
             self._hand_on,
+            self._fetch_inbox.put,
             tensors,
         )
         ended = self._coming.leave

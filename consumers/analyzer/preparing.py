@@ -10,6 +10,7 @@ from PIL.Image import Image
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.ceiling import is_out_of_memory
+from consumers.analyzer.checksums import spoiled_md5
 from consumers.analyzer.decoding import OpenImage, open_image
 from consumers.analyzer.errors import ImageError
 from consumers.analyzer.flight import FlightRecorder
@@ -20,11 +21,22 @@ from schemas.errors import ErrorCode
 if TYPE_CHECKING:
     from consumers.analyzer.gpu_decoding import TensorDecoder
 
+OF_THE_BYTES = frozenset(
+    {
+        ErrorCode.IMAGE_CORRUPT,
+        ErrorCode.IMAGE_FORMAT_UNSUPPORTED,
+        ErrorCode.IMAGE_NOT_RECOGNIZED,
+        ErrorCode.IMAGE_TOO_LARGE,
+    }
+)
+"""What bytes that were spoiled on their way look like."""
+
 
 class Prepare:
     """Decodes one task's image, lets the module prepare it, and hands it on with the kind of its batch.
 
     Args:
+        fetch_again: takes a task back whose bytes may have been spoiled on their way from the store.
         tensors: decodes on the device, for a module that has `preprocess_tensor`.
     """
 
@@ -36,6 +48,7 @@ class Prepare:
         account: Account,
         flight: FlightRecorder,
         hand_on: Callable[[Hashable, Task], None],
+        fetch_again: Callable[[Task], None],
         tensors: "TensorDecoder | None" = None,
     ) -> None:
         self._module: Any = module
@@ -46,10 +59,12 @@ class Prepare:
         self._account = account
         self._flight = flight
         self._hand_on = hand_on
+        self._fetch_again = fetch_again
         self._tensors = tensors
 
     def __call__(self, task: Task) -> None:
         started = time.monotonic()
+        spoiled = None
         try:
             self._flight.hold([task])
             opened = self._open(task)
@@ -58,12 +73,19 @@ class Prepare:
             self._flight.hold([task])
             kind = self._prepare(task, opened)
         except ImageError as error:
-            raise ImageError(error.code, f"{task.uri}: {error.message}") from error.__cause__
+            spoiled = spoiled_md5(task) if error.code in OF_THE_BYTES else None
+            if spoiled is None:
+                raise ImageError(error.code, f"{task.uri}: {error.message}") from error.__cause__
         finally:
             self._flight.release([task])
             task.spent.decode = (time.monotonic() - started) * 1000
             task.free_raw()
-        self._hand_on(kind, task)
+        if spoiled is not None:
+            task.free()
+            task.refused_md5 = spoiled
+            self._fetch_again(task)
+        else:
+            self._hand_on(kind, task)
 
     def _open(self, task: Task) -> OpenImage:
         assert task.raw is not None

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from typing_extensions import Buffer
 
-READ_TIMEOUT = timedelta(seconds=30)
-"""For the next bytes; a large object over a slow link may take much longer in all."""
 REQUEST_TIMEOUT = timedelta(minutes=15)
+"""A large object over a slow link."""
 CONNECT_TIMEOUT = timedelta(seconds=5)
 
 # The store knows us not, or no longer: an operator's mistake, which a correction ends. No image is failed
@@ -118,7 +117,7 @@ class ObjectStore:
             client_options={
                 "allow_http": settings.endpoint_url.startswith("http://"),
                 "timeout": REQUEST_TIMEOUT,
-                "read_timeout": READ_TIMEOUT,
+                "read_timeout": timedelta(seconds=settings.read_timeout_s),
                 "connect_timeout": CONNECT_TIMEOUT,
             },
             retry_config={"max_retries": 0},

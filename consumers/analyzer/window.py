@@ -77,6 +77,8 @@ class Task:
     """Where it stands in the flight record, while it is in native code's hands."""
     attempts: int = 1
     """How many workers have tried it, this one included."""
+    refused_md5: str | None = None
+    """Of bytes that could not be decoded and are not those that the store's ETag speaks of."""
     poison: AnalysisError | None = None
     """Why nobody tries it any more: workers died with it."""
 

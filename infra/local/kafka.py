@@ -11,7 +11,7 @@ from infra.local import jars
 from infra.local.component import LOOPBACK, Component, Port, minimal_environment
 from infra.local.ports import answers
 from infra.local.process import Command, run_to_end
-from infra.settings import LocalSettings
+from infra.settings import LocalSettings, SettingError
 
 JVM_OPTIONS = (
     "-Xmx256m",
@@ -77,7 +77,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 class Kafka(Component):
     """One node of the local cluster."""
 
-    def __init__(self, folder: Path, cluster_id: str, nodes: tuple[Node, ...], index: int = 0) -> None:
+    def __init__(
+        self, folder: Path, cluster_id: str, nodes: tuple[Node, ...], index: int = 0, more: str = ""
+    ) -> None:
         node = nodes[index]
         variable = "LOCAL_KAFKA_PORT"
         super().__init__(
@@ -89,6 +91,7 @@ class Kafka(Component):
         self._cluster_id = cluster_id
         self._nodes = nodes
         self._node = node
+        self._more = more
 
     def fetch(self) -> None:
         jars.install()
@@ -156,8 +159,9 @@ class Kafka(Component):
             "share.coordinator.state.topic.min.isr": enough,
             **TUNING,
         }
-        lines = (f"{name}={value}\n" for name, value in properties.items())
-        (self._folder / filename).write_text("".join(lines))
+        lines = [f"{name}={value}\n" for name, value in properties.items()]
+        # Of a name that stands twice, Java takes the last.
+        (self._folder / filename).write_text("".join(lines) + _read(self._more))
 
     def _format(self) -> None:
         # Beside its final place, so that a broken-off attempt is never mistaken for a formatted folder.
@@ -199,4 +203,15 @@ def cluster(folder: Path, settings: LocalSettings, cluster_id: str) -> tuple[Kaf
         for number in range(existing or settings.brokers)
     )
     folders = [folder] if len(nodes) == 1 else [folder / f"node-{node.id}" for node in nodes]
-    return tuple(Kafka(each, cluster_id, nodes, index) for index, each in enumerate(folders))
+    return tuple(
+        Kafka(each, cluster_id, nodes, index, settings.kafka_properties) for index, each in enumerate(folders)
+    )
+
+
+def _read(properties: str) -> str:
+    if not properties:
+        return ""
+    try:
+        return Path(properties).expanduser().read_text(encoding="latin-1")
+    except OSError as error:
+        raise SettingError(f"LOCAL_KAFKA_PROPERTIES: {properties} cannot be read: {error.strerror}") from None

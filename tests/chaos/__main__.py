@@ -1,7 +1,9 @@
 """`python -m tests.chaos`: a run of any length on a stack of its own, and its report."""
 
 import argparse
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from infra.terminal import quiet_client
 from tests.chaos.faults import WEIGHTS
 from tests.chaos.run import Plan, run
 from tests.stack import running_stack
+
+DISK = "6g"
+"""For half an hour's logs of the brokers; all of it is memory once it is full."""
 
 
 def main() -> None:
@@ -23,10 +28,11 @@ def main() -> None:
     parser.add_argument("--protocol", choices=("classic", "consumer"), default="consumer")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
     parser.add_argument("--requests", type=int, default=5000, help="at least so many")
-    parser.add_argument("--faults", choices=tuple(WEIGHTS), default="all", help="which ones")
+    parser.add_argument("--faults", default="all", help=f"{', '.join(WEIGHTS)}, or names with commas")
     parser.add_argument("--brokers", type=int, default=1, help="of the Kafka cluster")
     parser.add_argument("--report", type=Path, help="write the report to this file, as JSON")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = Plan(
         seed=given.seed,
         protocol=given.protocol,
@@ -37,7 +43,10 @@ def main() -> None:
     )
     print(f"seed {plan.seed}", file=sys.stderr)
     quiet_client()
-    with running_stack(given.brokers):
+    root = os.getuid() == 0 and sys.platform == "linux"
+    if not root:
+        print("skipped: fill_disk, since only root can have a small disk", file=sys.stderr)
+    with running_stack(given.brokers, disk=DISK if root else ""):
         report = run(plan, lambda text: print(text, file=sys.stderr, flush=True))
     print(report.text())
     if given.report is not None:

@@ -17,9 +17,10 @@ from infra.kafka import consumer_config, make_consumer
 from infra.settings import DatabaseSettings, load
 from producers.reader import TopicReader
 from tests.chaos.history import Look, now
-from tests.chaos.proxy import FaultProxy
+from tests.chaos.proxies import Proxies
 from tests.chaos.workload import Workload
 from tests.service import Running, Service
+from tests.stack import unique
 
 WORKERS = 2
 PARTITIONS = 4
@@ -35,12 +36,10 @@ class Cluster:
         module: Path,
         workload: Workload,
         session_timeout_s: float,
-        s3: FaultProxy,
-        database: FaultProxy,
+        proxies: Proxies,
     ) -> None:
         self.service = service
-        self.s3 = s3
-        self.database = database
+        self.s3, self.database, self.kafka = proxies.s3, proxies.database, proxies.kafka
         self.workload = workload
         self.session_timeout_s = session_timeout_s
         self.logs: list[Path] = []
@@ -48,6 +47,7 @@ class Cluster:
         """How often a broker came back without a group coordinator and had to be started once more."""
         self.fenced_at: list[float] = []
         """When somebody else took a worker's transactional id."""
+        self._kafka_address = proxies.kafka_address
         self._module = str(module)
         self._ends = contextlib.ExitStack()
 
@@ -74,7 +74,7 @@ class Cluster:
     @contextlib.contextmanager
     def another_analyzer(self) -> Iterator[Running]:
         """A second analyzer with one worker."""
-        with self.service.run("analyzer", "-m", self._module, "-w", "1") as other:
+        with self._start("analyzer", "-m", self._module, "-w", "1") as other:
             self.logs.append(other.log)
             yield other
 
@@ -95,14 +95,30 @@ class Cluster:
             consumer.close()
 
     def coordinator_answers(self, within_s: float) -> bool:
-        """Whether the group coordinator does its work."""
+        """Whether the group coordinator does its work: it tells offsets and gives a new member partitions."""
         deadline = time.monotonic() + within_s
+        return self._tells_offsets(deadline) and self._assigns(deadline)
+
+    def _tells_offsets(self, deadline: float) -> bool:
         while time.monotonic() < deadline:
             with contextlib.suppress(KafkaException):
                 self.committed()
                 return True
             time.sleep(0.2)
         return False
+
+    def _assigns(self, deadline: float) -> bool:
+        # All groups of the local brokers have one coordinator: __consumer_offsets has one partition.
+        consumer = make_consumer(consumer_config(self.service.kafka, unique("probe")))
+        try:
+            consumer.subscribe([self.service.kafka.images_topic])
+            while time.monotonic() < deadline:
+                consumer.poll(0.1)
+                if consumer.assignment():
+                    return True
+            return False
+        finally:
+            consumer.close()
 
     def check_alive(self) -> None:
         """Fails where the analyzer or the sink has ended by itself."""
@@ -111,9 +127,12 @@ class Cluster:
             assert code is None, f"{running.log.name} ended with {code}\n{running.log_text()[-3000:]}"
 
     def _run(self, *arguments: str) -> Running:
-        running = self._ends.enter_context(self.service.run(*arguments))
+        running = self._ends.enter_context(self._start(*arguments))
         self.logs.append(running.log)
         return running
+
+    def _start(self, *arguments: str) -> contextlib.AbstractContextManager[Running]:
+        return self.service.run(*arguments, KAFKA_BOOTSTRAP_SERVERS=self._kafka_address)
 
 
 class Watcher:

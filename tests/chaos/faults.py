@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,17 +14,17 @@ import psycopg2
 from consumers.analyzer.publishing import FENCED_WINDOW_S
 from consumers.analyzer.watchdog import STACKS_S
 from infra.kafka import make_producer, transactional_config
-from infra.local import process
-from infra.local.launch import launch
-from infra.local.stack import local_stack
 from infra.settings import DatabaseSettings, load
-from tests.chaos.proxy import UNAVAILABLE, Trouble
+from tests.chaos import servers
+from tests.chaos.proxy import UNAVAILABLE, FaultProxy, Trouble
 from tests.chaos.workload import TIMEOUT_S
 from tests.service import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.cluster import Cluster
 
+END_TXN = b"\x00\x1a\x00"
+"""How such requests begin, after their length: key 26 of Kafka's protocol, and half of the version."""
 FREEZE_S = 2.0
 """How much longer than the session time-out a process is frozen."""
 
@@ -84,16 +83,39 @@ def stop_broker(cluster: "Cluster", choice: random.Random) -> None:
 
 def freeze_broker(_: "Cluster", choice: random.Random) -> None:
     """SIGSTOP of a Kafka broker for some seconds: connections stay, and nobody answers."""
-    record = local_stack().folder.record(_broker(choice))
-    assert record is not None
-    os.kill(record.pid, signal.SIGSTOP)
+    broker = servers.pid(_broker(choice))
+    os.kill(broker, signal.SIGSTOP)
     time.sleep(choice.uniform(2, 6))
-    os.kill(record.pid, signal.SIGCONT)
+    os.kill(broker, signal.SIGCONT)
+
+
+def kafka_is_silent(cluster: "Cluster", _: random.Random) -> None:
+    """Connections to Kafka stay, and nothing passes, for longer than a session lasts."""
+    with _kafka(cluster).trouble(Trouble(silent=True)):
+        time.sleep(cluster.session_timeout_s + FREEZE_S)
+
+
+def kafka_is_slow(cluster: "Cluster", _: random.Random) -> None:
+    """Every answer of Kafka comes a third of a second late."""
+    with _kafka(cluster).trouble(Trouble(latency_s=0.3)):
+        time.sleep(5)
+
+
+def kafka_breaks_off(cluster: "Cluster", _: random.Random) -> None:
+    """Kafka's answers end in the middle, and its connections with them."""
+    with _kafka(cluster).trouble(Trouble(cut_after_bytes=5000)):
+        time.sleep(5)
+
+
+def cut_at_end_of_transaction(cluster: "Cluster", _: random.Random) -> None:
+    """Kafka hears that a transaction is to be committed, and the worker never hears what became of it."""
+    with _kafka(cluster).trouble(Trouble(cut_at=END_TXN)):
+        time.sleep(5)
 
 
 def kill_postgres(_: "Cluster", choice: random.Random) -> None:
     """SIGKILL of PostgreSQL, and a start some seconds later."""
-    _restart("postgres", signal.SIGKILL, choice.uniform(0, 3))
+    servers.restart("postgres", signal.SIGKILL, choice.uniform(0, 3))
 
 
 def cut_database_sessions(_: "Cluster", __: random.Random) -> None:
@@ -113,7 +135,13 @@ def cut_database_sessions(_: "Cluster", __: random.Random) -> None:
 
 def kill_store(_: "Cluster", choice: random.Random) -> None:
     """SIGKILL of the object store, and a start some seconds later."""
-    _restart("s3", signal.SIGKILL, choice.uniform(0, 3))
+    servers.restart("s3", signal.SIGKILL, choice.uniform(0, 3))
+
+
+def fill_disk(_: "Cluster", choice: random.Random) -> None:
+    """No byte is left on the disk of Kafka, PostgreSQL and the object store; who dies of it is started."""
+    with servers.full_disk():
+        time.sleep(choice.uniform(3, 8))
 
 
 def store_refuses(cluster: "Cluster", _: random.Random) -> None:
@@ -125,6 +153,12 @@ def store_refuses(cluster: "Cluster", _: random.Random) -> None:
 def store_breaks_off(cluster: "Cluster", choice: random.Random) -> None:
     """The object store's answers end in the middle."""
     with cluster.s3.trouble(Trouble(cut_after_bytes=choice.randrange(100, 2000))):
+        time.sleep(5)
+
+
+def store_spoils(cluster: "Cluster", _: random.Random) -> None:
+    """The object store's answers arrive with other bytes."""
+    with cluster.s3.trouble(Trouble(garbled=True)):
         time.sleep(5)
 
 
@@ -206,11 +240,17 @@ ALL: Mapping[Fault, int] = {
     kill_broker: 2,
     stop_broker: 1,
     freeze_broker: 2,
+    kafka_is_silent: 1,
+    kafka_is_slow: 1,
+    kafka_breaks_off: 1,
+    cut_at_end_of_transaction: 2,
+    fill_disk: 1,
     kill_postgres: 2,
     cut_database_sessions: 2,
     kill_store: 2,
     store_refuses: 1,
     store_breaks_off: 1,
+    store_spoils: 1,
     store_trickles: 1,
     store_is_silent: 1,
     database_is_silent: 1,
@@ -231,10 +271,31 @@ BACK_S = 5.0
 """Target for the object store, PostgreSQL and the sink."""
 BROKER_BACK_S = 10.0
 
-_OF_A_BROKER = frozenset({kill_broker, stop_broker, freeze_broker})
+OF_KAFKAS_PROXY = frozenset({kafka_is_silent, kafka_is_slow, kafka_breaks_off, cut_at_end_of_transaction})
+"""Faults that want a single broker with a proxy before it."""
+_OF_A_BROKER = frozenset({kill_broker, stop_broker, freeze_broker, fill_disk, *OF_KAFKAS_PROXY})
 _OF_A_WORKER = frozenset({kill_worker, freeze_worker, kill_supervisor, stop_analyzer, rebalance_storm})
 
 WEIGHTS = {"kills": KILLS, "all": ALL, "brokers": BROKERS}
+
+
+def weights(text: str) -> Mapping[Fault, int]:
+    """How often each fault is drawn.
+
+    Args:
+        text: one of `WEIGHTS`, or names of faults, separated by commas.
+
+    Raises:
+        ValueError: there is no such fault.
+    """
+    if text in WEIGHTS:
+        return WEIGHTS[text]
+    known = {fault.__name__: fault for fault in ALL}
+    unknown = [name for name in text.split(",") if name not in known]
+    if unknown:
+        raise ValueError(f"no such fault: {', '.join(unknown)}; there are {', '.join([*WEIGHTS, *known])}")
+    return {known[name]: 1 for name in text.split(",")}
+
 
 OF_THE_SINK = frozenset(
     {
@@ -263,26 +324,19 @@ def target_s(fault: Fault, protocol: str, session_timeout_s: float) -> float:
 
 
 def _broker(choice: random.Random) -> str:
-    names = [server.name for server in local_stack().servers if server.name.startswith("kafka")]
-    return choice.choice(names)
+    return choice.choice(servers.kafka_names())
+
+
+def _kafka(cluster: "Cluster") -> FaultProxy:
+    assert cluster.kafka is not None
+    return cluster.kafka
 
 
 def _restart_broker(cluster: "Cluster", number: signal.Signals, choice: random.Random) -> None:
     name = _broker(choice)
-    _restart(name, number, choice.uniform(0, 3))
+    servers.restart(name, number, choice.uniform(0, 3))
     # A single broker of Kafka 4.4.0 may come back with a group coordinator that is "out of sync with the
     # underlying log", and refuses everybody until it is started once more, as a probe would have it.
     while not cluster.coordinator_answers(COORDINATOR_S):
         cluster.dead_coordinators += 1
-        _restart(name, signal.SIGTERM, 0)
-
-
-def _restart(name: str, number: signal.Signals, pause_s: float) -> None:
-    """Ends a server, and returns as soon as it answers again."""
-    stack = local_stack()
-    record = stack.folder.record(name)
-    assert record is not None
-    process.stop(record, ((number, 30.0),))
-    time.sleep(pause_s)
-    (component,) = (server for server in stack.servers if server.name == name)
-    launch(component, stack.folder, threading.Event())
+        servers.restart(name, signal.SIGTERM)

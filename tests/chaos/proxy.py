@@ -1,6 +1,7 @@
 """A TCP proxy between a client and a real server that makes their conversation fail in chosen ways."""
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing passes, and connections stay."""
     cut_after_bytes: int | None = None
     """An answer ends, and its connection with it, after so many bytes."""
+    garbled: bool = False
+    """The body of an HTTP answer becomes random bytes of the same number."""
     instead: bytes | None = None
     """Answers every piece of a request, which does not reach the server."""
     cut_at: bytes | None = None
@@ -113,6 +116,8 @@ class FaultProxy:
                 self._wait_out_silence()
                 trouble = self._trouble
                 time.sleep(trouble.latency_s)
+                if trouble.garbled:
+                    piece = _garbled(piece)
                 if trouble.bytes_per_s is not None:
                     time.sleep(len(piece) / trouble.bytes_per_s)
                 if trouble.cut_after_bytes is not None and passed + len(piece) > trouble.cut_after_bytes:
@@ -134,6 +139,11 @@ class FaultProxy:
             self._connections -= set(connections)
         for connection in connections:
             _end(connection)
+
+
+def _garbled(piece: bytes) -> bytes:
+    head, found, body = piece.partition(b"\r\n\r\n") if piece.startswith(b"HTTP/") else (b"", b"", piece)
+    return head + found + os.urandom(len(body))
 
 
 def _end(connection: socket.socket) -> None:

@@ -6,22 +6,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from confluent_kafka import KafkaException
 
 from infra.kafka import headers_of
-from infra.settings import DatabaseSettings, S3Settings, load
 from schemas.codec import decode_result
 from schemas.dead_letters import DeadLetterReason
 from schemas.messages import Result
-from tests.chaos import faults
+from tests.chaos import faults, servers
 from tests.chaos.cluster import PARTITIONS, Cluster, Watcher
 from tests.chaos.faults import Fault
 from tests.chaos.history import Answered, Buried, Expectation, History, Recovery, Row, Sent
 from tests.chaos.invariants import Violation, check
-from tests.chaos.proxy import FaultProxy
+from tests.chaos.proxies import Proxies, standing_before_the_servers
 from tests.chaos.workload import Workload, write_module
 from tests.service import Service, eventually, new_service
 
@@ -43,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float | None = None
     """How long; None until the faults are done."""
     weights: str = "kills"
-    """One of `faults.WEIGHTS`."""
+    """As `faults.weights` takes it."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -86,21 +84,17 @@ class Report(msgspec.Struct, kw_only=True):
 
 def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Report:
     """Carries a plan out on the stack that the environment leads to."""
-    s3, s3_url = _proxied(load(S3Settings).endpoint_url)
-    database, database_url = _proxied(load(DatabaseSettings).url)
-    environment = {
-        "S3_ENDPOINT_URL": s3_url,
-        "DATABASE_URL": database_url,
-        "KAFKA_GROUP_PROTOCOL": plan.protocol,
-        "KAFKA_SESSION_TIMEOUT_MS": str(int(SESSION_TIMEOUT_S * 1000)),
-    }
     choice = random.Random(f"faults {plan.seed}")
-    with tempfile.TemporaryDirectory() as name, new_service(Path(name), environment) as service:
+    with (
+        standing_before_the_servers() as proxies,
+        tempfile.TemporaryDirectory() as name,
+        new_service(Path(name), _environment(plan, proxies)) as service,
+    ):
         workload = Workload(service, plan.seed, plan.rate, plan.least_requests, PARTITIONS)
         started = time.monotonic()
         recoveries = []
         with (
-            Cluster(service, write_module(Path(name)), workload, SESSION_TIMEOUT_S, s3, database) as cluster,
+            Cluster(service, write_module(Path(name)), workload, SESSION_TIMEOUT_S, proxies) as cluster,
             Watcher(service, PARTITIONS) as watcher,
         ):
             workload.start()
@@ -118,8 +112,6 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Report:
             assert cluster.sink.stop() == 0
             restarts = sum(log.read_text(errors="replace").count("it starts again") for log in cluster.logs)
             _complete(history, service, cluster)
-    s3.close()
-    database.close()
     return Report(
         plan=plan,
         seconds=time.monotonic() - started,
@@ -134,17 +126,21 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Report:
     )
 
 
-def _proxied(url: str) -> tuple[FaultProxy, str]:
-    """A proxy before a server, and the URL that leads through it."""
-    parts = urlsplit(url)
-    proxy = FaultProxy((parts.hostname or "", parts.port or 0))
-    credentials, at, _ = parts.netloc.rpartition("@")
-    netloc = f"{credentials}{at}127.0.0.1:{proxy.port}"
-    return proxy, urlunsplit(parts._replace(netloc=netloc))
+def _environment(plan: Plan, proxies: Proxies) -> dict[str, str]:
+    return {
+        "S3_ENDPOINT_URL": proxies.s3_url,
+        "DATABASE_URL": proxies.database_url,
+        "KAFKA_GROUP_PROTOCOL": plan.protocol,
+        "KAFKA_SESSION_TIMEOUT_MS": str(int(SESSION_TIMEOUT_S * 1000)),
+    }
 
 
 def _faults(plan: Plan, choice: random.Random, started: float) -> Iterator[Fault]:
-    weights = faults.WEIGHTS[plan.weights]
+    weights = {
+        fault: weight
+        for fault, weight in faults.weights(plan.weights).items()
+        if _possible(fault, len(servers.kafka_names()))
+    }
     if plan.minutes is None and plan.faults is None:
         once = [fault for fault, count in weights.items() for _ in range(count)]
         yield from choice.sample(once, len(once))
@@ -154,6 +150,12 @@ def _faults(plan: Plan, choice: random.Random, started: float) -> Iterator[Fault
     while _goes_on(plan, number, started):
         yield from choice.choices(names, counts)
         number += 1
+
+
+def _possible(fault: Fault, brokers: int) -> bool:
+    if fault is faults.fill_disk:
+        return servers.on_a_disk_of_their_own()
+    return brokers == 1 or fault not in faults.OF_KAFKAS_PROXY
 
 
 def _goes_on(plan: Plan, number: int, started: float) -> bool:

@@ -1,6 +1,9 @@
 """From a file's bytes to what the module makes of them, on the host and on the device."""
 
+import hashlib
 import io
+import queue
+import threading
 from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +15,7 @@ from PIL import Image
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.errors import ImageError
+from consumers.analyzer.fetching import Fetch
 from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.gpu_decoding import TensorDecoder
 from consumers.analyzer.preparing import Prepare
@@ -67,15 +71,27 @@ def file(kind: str, orientation: int = 1) -> bytes:
     return buffer.getvalue()
 
 
+def task_with(raw: bytes | None, etag: str | None = None) -> Task:
+    request = Request(version=1, request_id="r", image=ImageReference("b", "k"))
+    task = Task(request, None, POSITION.at(0), PartitionWindow("t", 0), Found("k", etag=etag))
+    task.raw = raw
+    return task
+
+
+def stage(
+    module: Any, budget: ByteBudget, kinds: list[Hashable], again: list[Task], decoder: TensorDecoder | None
+) -> Prepare:
+    flight = FlightRecorder(None, 1, 60)
+    return Prepare(
+        module, 10**8, budget, Account(), flight, lambda kind, _: kinds.append(kind), again.append, decoder
+    )
+
+
 def prepare(
     module: Any, raw: bytes, decoder: TensorDecoder | None
 ) -> tuple[Task, list[Hashable], ByteBudget]:
-    budget, kinds = ByteBudget(10**9), []
-    request = Request(version=1, request_id="r", image=ImageReference("b", "k"))
-    task = Task(request, None, POSITION.at(0), PartitionWindow("t", 0), Found("k"))
-    task.raw = raw
-    flight = FlightRecorder(None, 1, 60)
-    Prepare(module, 10**8, budget, Account(), flight, lambda kind, _: kinds.append(kind), decoder)(task)
+    budget, kinds, task = ByteBudget(10**9), list[Hashable](), task_with(raw)
+    stage(module, budget, kinds, [], decoder)(task)
     return task, kinds, budget
 
 
@@ -123,3 +139,83 @@ def test_what_the_module_keeps_is_all_that_stays_held() -> None:
     assert budget.held_bytes == 7
     task.free()
     assert budget.held_bytes == 0
+
+
+GOOD = file("JPEG")
+SPOILED = [bytes(1000), bytes(2000)]
+"""As they arrive, one after the other."""
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("spoiled", [b"no image", GOOD[:500], b"\x89PNG" + GOOD])
+def test_bytes_that_are_not_the_etags_are_fetched_again(spoiled: bytes) -> None:
+    again: list[Task] = []
+    task, budget = task_with(spoiled, md5(GOOD)), ByteBudget(10**9)
+    stage(Sizes(), budget, [], again, None)(task)
+    assert again == [task]
+    assert task.raw is None
+    assert budget.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "etag",
+    [
+        pytest.param(md5(b"no image"), id="what the store has"),
+        pytest.param(md5(GOOD) + "-2", id="of an upload in parts"),
+        pytest.param(None, id="none"),
+    ],
+)
+def test_where_another_get_would_tell_nothing_the_image_is_to_blame(etag: str | None) -> None:
+    again: list[Task] = []
+    with pytest.raises(ImageError) as raised:
+        stage(Sizes(), ByteBudget(10**9), [], again, None)(task_with(b"no image", etag))
+    assert raised.value.code == "image_not_recognized"
+    assert again == []
+
+
+class Line:
+    """A store whose answers are spoiled in one way after the other, and then no more."""
+
+    size_bytes = 0
+    etag: str | None = None
+    version_id: str | None = None
+
+    def __init__(self, *bodies: bytes) -> None:
+        self._bodies = list(bodies)
+
+    def open(self, image: ImageReference, key: str) -> "Line":
+        self.body = self._bodies.pop(0)
+        self.size_bytes, self.etag = len(self.body), f'"{md5(GOOD)}"'
+        return self
+
+    def read(self) -> bytes:
+        return self.body
+
+
+def through(*bodies: bytes) -> tuple[Task, list[Hashable]]:
+    """Fetches and prepares, for as often as the task is sent back."""
+    fetched: queue.Queue[Task] = queue.Queue()
+    account, again, kinds = Account(), list[Task](), list[Hashable]()
+    fetch = Fetch(Line(*bodies), 10**6, ByteBudget(10**9), account, fetched, threading.Event())
+    prepare = stage(Sizes(), ByteBudget(10**9), kinds, again, None)
+    task = task_with(None)
+    again.append(task)
+    while again:
+        fetch(again.pop())
+        prepare(fetched.get_nowait())
+    return task, kinds
+
+
+def test_they_are_fetched_until_they_are_whole() -> None:
+    task, kinds = through(*SPOILED, GOOD)
+    assert kinds == [None]
+    assert task.prepared == ("image", 100, 50)
+
+
+def test_the_same_bytes_twice_are_what_the_store_has() -> None:
+    with pytest.raises(ImageError) as raised:
+        through(*SPOILED, SPOILED[1])
+    assert raised.value.code == "image_not_recognized"

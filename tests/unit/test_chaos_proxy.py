@@ -67,6 +67,13 @@ def test_half_an_answer(proxy: FaultProxy) -> None:
     assert 0 < len(caught.value.partial) < 1000
 
 
+def test_other_bytes_than_the_servers(proxy: FaultProxy) -> None:
+    with proxy.trouble(Trouble(garbled=True)):
+        status, body = get(proxy)
+    assert (status, len(body)) == (200, len(BODY))
+    assert body != BODY
+
+
 @pytest.mark.parametrize("trouble", [Trouble(silent=True), Trouble(bytes_per_s=1)])
 def test_what_does_not_come_in_time(proxy: FaultProxy, trouble: Trouble) -> None:
     with proxy.trouble(trouble), pytest.raises(TimeoutError):

@@ -152,7 +152,12 @@ class Workbench:
         settings = self._config.settings
         budget = ByteBudget(settings.image_memory_bytes // 2)
         flight = FlightRecorder(None, threads, 0.0)
-        return Prepare(self._module, settings.max_image_pixels, budget, Account(), flight, hand_on)
+        pixels = settings.max_image_pixels
+        return Prepare(self._module, pixels, budget, Account(), flight, hand_on, _never)
+
+
+def _never(task: Task) -> None:
+    raise AssertionError(f"{task.uri} was not fetched")
 
 
 class _Ahead:

@@ -1,0 +1,76 @@
+"""The servers of the tests' stack, as faults treat them."""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+
+from infra.local import process
+from infra.local.launch import launch
+from infra.local.stack import local_stack
+
+BALLAST_STEP = 4096
+PATIENCE_S = 30.0
+
+
+def kafka_names() -> list[str]:
+    """The brokers' names."""
+    return [server.name for server in local_stack().servers if server.name.startswith("kafka")]
+
+
+def pid(name: str) -> int:
+    """A server's process."""
+    record = local_stack().folder.record(name)
+    assert record is not None
+    return record.pid
+
+
+def restart(name: str, number: signal.Signals, pause_s: float = 0.0) -> None:
+    """Ends a server with a signal, and returns as soon as it answers again."""
+    stack = local_stack()
+    record = stack.folder.record(name)
+    assert record is not None
+    process.stop(record, ((number, PATIENCE_S),))
+    threading.Event().wait(pause_s)
+    start(name)
+
+
+def start(name: str) -> None:
+    """Makes sure that a server runs and answers."""
+    stack = local_stack()
+    (component,) = (server for server in stack.servers if server.name == name)
+    launch(component, stack.folder, threading.Event())
+
+
+def on_a_disk_of_their_own() -> bool:
+    """Whether filling the servers' disk harms nobody else."""
+    return local_stack().folder.root.is_mount()
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No byte is left on the servers' disk as long as it is entered; afterwards all of them run again."""
+    root = local_stack().folder.root
+    ballast = root / "ballast"
+    with ballast.open("wb") as file:
+        while (free := shutil.disk_usage(root).free) >= BALLAST_STEP:
+            _allocate(file.fileno(), free)
+        try:
+            yield
+        finally:
+            ballast.unlink()
+    for server in local_stack().servers:
+        start(server.name)
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        os.posix_fallocate(descriptor, end, size)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # Somebody else has taken some of it.

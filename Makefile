@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint bench bench-full chaos fuzz lock clean
+.PHONY: help setup demo up down test lint bench bench-full chaos chaos-bugs fuzz lock clean
 
 PYTHON ?= python3
 MINUTES ?= 30
@@ -55,6 +55,9 @@ bench-full: setup  ## measure everything, with more and longer rounds: hours
 chaos: setup  ## break everything for MINUTES=30 while requests keep coming, and check that nothing is lost
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --minutes $(MINUTES) --rate 37 $(if $(SEED),--seed $(SEED)) \
 	  --brokers $(BROKERS) $(if $(filter-out 1,$(BROKERS)),--faults brokers) --report chaos-report.json
+
+chaos-bugs: setup  ## run the service with one bug after another; the checker of `make chaos` must find each
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --bugs all
 
 fuzz: setup  ## feed broken input to everything that parses, for MINUTES=10
 	FUZZ_MINUTES=$(MINUTES) $(BIN)/pytest -q -p no:cacheprovider tests/fuzz

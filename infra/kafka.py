@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ _RECOVERY = {
 
 
 LEAVE_S = 0.5
+CLOSE_S = 5.0
+"""After an outage close() was seen to wait for 19 s."""
 
 
 _LAST_MS = 253_402_300_799_999
@@ -183,7 +186,11 @@ def leave_group(consumer: Consumer) -> None:
     except KafkaException as error:
         # After a fatal error there is no membership left to end.
         logger.warning("leaving the group: %s", error)
-    consumer.close()
+    closing = threading.Thread(target=consumer.close, daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    if closing.is_alive():
+        logger.warning("Kafka's client does not let go of the consumer; it ends with the process")
 
 
 def is_transient(error: KafkaError) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 
 from modules.check_images import SampleImage
 from modules.check_steps import CHECKS, single_images
-from modules.check_subject import Doubt, Fault, Subject, described
+from modules.check_subject import REPEAT_S, Doubt, Fault, Subject, described
 from modules.contract import ModuleTraits
 from modules.errors import ModuleInvalid, ModuleLoadFailed
 from modules.loading import load_model, load_module
@@ -35,14 +35,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-def check_module(spec: str, device: str, samples: Sequence[SampleImage]) -> Report:
+def check_module(
+    spec: str, device: str, samples: Sequence[SampleImage], repeat_s: float = REPEAT_S
+) -> Report:
     """Runs all checks, the later ones only when loading and single images pass.
+
+    Args:
+        repeat_s: how long a check that repeats the same work may take, roughly.
 
     Raises:
         ModuleNotFound: there is nothing to check.
     """
     findings: list[Finding] = []
     subject = _load(spec, device, samples, findings)
+    if subject is not None:
+        subject.repeat_s = repeat_s
     for check in CHECKS if subject else ():
         assert subject is not None
         findings.append(_run(check, subject))

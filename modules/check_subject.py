@@ -32,6 +32,7 @@ class Subject(msgspec.Struct):
     samples: Sequence[SampleImage]
     module: Module[Any]
     limits: ModuleTraits
+    repeat_s: float = REPEAT_S
     alone: list[Answer] = []
     alone_s: float = 0.0
     """Seconds per small image, alone, on average."""
@@ -94,7 +95,7 @@ class Subject(msgspec.Struct):
 
     def affordable(self, at_least: int, at_most: int) -> int:
         """How many small images may be gone through in the time that a repeating check has."""
-        return max(at_least, min(at_most, int(REPEAT_S / max(self.alone_s, 1e-6))))
+        return max(at_least, min(at_most, int(self.repeat_s / max(self.alone_s, 1e-6))))
 
 
 def described(error: Exception) -> str:

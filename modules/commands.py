@@ -52,6 +52,9 @@ def check(
         typer.Option(help="A folder of images that the module finds something in, tried besides our own."),
     ] = None,
     device: Annotated[str, typer.Option(help="Where to run: cpu, or cuda:N.")] = "cpu",
+    seconds: Annotated[
+        float, typer.Option(min=0, help="How long each check may repeat its work; a slow leak needs more.")
+    ] = 4.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Checks that a module keeps the contract, and says what to fix; exit code 0 if nothing failed."""
@@ -60,7 +63,7 @@ def check(
 
     samples = generated_images() + (_read_images(images) if images else [])
     with _prints_on_stderr():
-        report = check_module(module, device, samples)
+        report = check_module(module, device, samples, seconds)
     _print_json(report) if as_json else _print_lines(report)
     if not report.passed:
         raise typer.Exit(1)

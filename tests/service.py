@@ -44,6 +44,8 @@ class Service:
     environment: dict[str, str]
     folder: Path
     started: int = field(default=0)
+    program: str = "analysis"
+    """The module that is run as the command line."""
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -61,7 +63,7 @@ class Service:
         ready = self.folder / f"{arguments[0]}-{self.started}.ready"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "analysis", *arguments],
+                [sys.executable, "-m", self.program, *arguments],
                 cwd=PROJECT,
                 env={**os.environ, **self.environment, **environment, READY_FILE: str(ready)},
                 stdout=output,

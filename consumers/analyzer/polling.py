@@ -30,7 +30,7 @@ BACKLOG_POLL_S = 0.03
 CROWD = 32
 MOST_INTERVALS = 4
 """The interval between transactions is stretched to so many times itself: once for each `CROWD` in flight."""
-COMMITTED_TIMEOUT_S = 20.0
+COMMITTED_TIMEOUT_S = 5.0
 FAILED_PUBLISH_PAUSE_S = 0.3
 REPORT_INTERVAL_S = 60.0
 IDLE_READY_S = 10.0

@@ -10,12 +10,29 @@ from pathlib import Path
 import msgspec
 
 from infra.terminal import quiet_client
+from tests.chaos.bugs import BUGS
 from tests.chaos.faults import WEIGHTS
 from tests.chaos.run import Plan, run
 from tests.stack import running_stack
 
+BUG_FAULTS = 6
 DISK = "6g"
 """For half an hour's logs of the brokers; all of it is memory once it is full."""
+
+
+def _seeded_bugs(names: str, seed: int) -> bool:
+    """Runs the service with each of these bugs in it; returns whether the checker told of all of them."""
+    told = True
+    for name in BUGS if names == "all" else names.split(","):
+        bug = BUGS[name]
+        plan = Plan(
+            seed=seed, bug=name, weights=bug.faults, faults=BUG_FAULTS, least_requests=500, settle_s=20
+        )
+        found = sorted({violation.invariant for violation in run(plan).violations})
+        right = not bug.tell.isdisjoint(found) if bug.tell else not found
+        told = told and right
+        print(f"{name:<24} {'as it should' if right else 'WRONG':<13} {', '.join(found) or '-'}", flush=True)
+    return told
 
 
 def main() -> None:
@@ -31,6 +48,9 @@ def main() -> None:
     parser.add_argument("--faults", default="all", help=f"{', '.join(WEIGHTS)}, or names with commas")
     parser.add_argument("--brokers", type=int, default=1, help="of the Kafka cluster")
     parser.add_argument("--report", type=Path, help="write the report to this file, as JSON")
+    parser.add_argument(
+        "--bugs", help="run the service with these seeded bugs instead, or with `all`; each must be found"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = Plan(
@@ -47,6 +67,8 @@ def main() -> None:
     if not root:
         print("skipped: fill_disk, since only root can have a small disk", file=sys.stderr)
     with running_stack(given.brokers, disk=DISK if root else ""):
+        if given.bugs:
+            sys.exit(not _seeded_bugs(given.bugs, plan.seed))
         report = run(plan, lambda text: print(text, file=sys.stderr, flush=True))
     print(report.text())
     if given.report is not None:

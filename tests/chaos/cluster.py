@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from infra.kafka import consumer_config, make_consumer
 from infra.settings import DatabaseSettings, load
 from producers.reader import TopicReader
+from schemas.codec import decode_result
 from tests.chaos.history import Look, now
 from tests.chaos.proxies import Proxies
 from tests.chaos.workload import Workload
@@ -25,6 +26,7 @@ from tests.stack import unique
 WORKERS = 2
 PARTITIONS = 4
 GROUP = "analyzer.chaos"
+GUILTY = frozenset({"module_crashed", "module_timeout"})
 
 
 class Cluster:
@@ -76,6 +78,12 @@ class Cluster:
         """A second analyzer with one worker."""
         with self._start("analyzer", "-m", self._module, "-w", "1") as other:
             self.logs.append(other.log)
+            yield other
+
+    @contextlib.contextmanager
+    def another_sink(self) -> Iterator[Running]:
+        """A second sink."""
+        with self._start("sink") as other:
             yield other
 
     def transactional_id(self, worker: int) -> str:
@@ -142,6 +150,8 @@ class Watcher:
         self.looks: list[Look] = []
         self.results_at: dict[int, float] = dict.fromkeys(range(partitions), 0.0)
         self.rows_at: dict[int, float] = dict.fromkeys(range(partitions), 0.0)
+        self.guilty = 0
+        """How many images were found to kill or to hang workers."""
         self._service = service
         self._reader = TopicReader(service.kafka, [service.kafka.results_topic])
         self._stopping = threading.Event()
@@ -187,6 +197,8 @@ class Watcher:
         while not self._stopping.is_set():
             message = self._reader.poll(0.1)
             if message is not None:
+                error = decode_result(message.value() or b"").error
+                self.guilty += error is not None and error.code in GUILTY
                 # When it was produced: what was only read late says nothing about what goes on now.
                 self.results_at[int(message.partition() or 0)] = message.timestamp()[1] / 1000
 

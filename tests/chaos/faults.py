@@ -65,10 +65,15 @@ def kill_sink(cluster: "Cluster", _: random.Random) -> None:
 
 
 def freeze_sink(cluster: "Cluster", _: random.Random) -> None:
-    """SIGSTOP of the sink until the group has given it up, then SIGCONT."""
+    """SIGSTOP of the sink until another one has taken over and gone on, then SIGCONT: a zombie."""
     cluster.sink.process.send_signal(signal.SIGSTOP)
-    time.sleep(cluster.session_timeout_s + FREEZE_S)
-    cluster.sink.process.send_signal(signal.SIGCONT)
+    with cluster.another_sink() as other:
+        time.sleep(cluster.session_timeout_s)
+        eventually(other.ready.exists, 60)
+        time.sleep(FREEZE_S)
+        cluster.sink.process.send_signal(signal.SIGCONT)
+        time.sleep(FREEZE_S)
+        other.stop()
 
 
 def kill_broker(cluster: "Cluster", choice: random.Random) -> None:
@@ -296,6 +301,8 @@ def weights(text: str) -> Mapping[Fault, int]:
         raise ValueError(f"no such fault: {', '.join(unknown)}; there are {', '.join([*WEIGHTS, *known])}")
     return {known[name]: 1 for name in text.split(",")}
 
+
+OF_AN_IMAGE = frozenset({crashing_image, hanging_image})
 
 OF_THE_SINK = frozenset(
     {

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+NO_TIME = datetime.min
 Kind = Literal["ok", "failed", "dead"]
 
 
@@ -34,6 +35,8 @@ class Answered(msgspec.Struct, frozen=True):
     source_partition: int
     source_offset: int
     answer: Expectation
+    analyzed_at: datetime = NO_TIME
+    """Tells an answer from another one to the same request that was aborted."""
 
 
 class Buried(msgspec.Struct, frozen=True):
@@ -51,6 +54,7 @@ class Row(msgspec.Struct, frozen=True):
     source_partition: int
     source_offset: int
     answer: Expectation
+    analyzed_at: datetime = NO_TIME
 
 
 class Look(msgspec.Struct, frozen=True):

@@ -10,10 +10,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import msgspec
 
-from tests.chaos.history import Expectation, History
+from tests.chaos.history import Answered, Expectation, History, Row
 
 SHOWN = 5
 
@@ -97,12 +98,8 @@ def _sink(history: History) -> Iterator[str]:
     for partition, end in history.result_ends.items():
         if before.get(partition, 0) < end:
             yield f"the sink has stored partition {partition} up to {before.get(partition, 0)}, and not {end}"
-    rows = Counter(
-        (row.source_partition, row.source_offset, row.request_id, row.answer) for row in history.rows
-    )
-    results = {
-        (one.source_partition, one.source_offset, one.request_id, one.answer) for one in history.answered
-    }
+    rows = Counter(map(_identity, history.rows))
+    results = set(map(_identity, history.answered))
     for row, count in rows.items():
         if row not in results:
             yield f"the row of {row[2]} at {row[:2]} is no result"
@@ -110,6 +107,10 @@ def _sink(history: History) -> Iterator[str]:
             yield f"{row[2]} at {row[:2]} has {count} rows"
     for result in results - rows.keys():
         yield f"the result of {result[2]} at {result[:2]} has no row"
+
+
+def _identity(one: Row | Answered) -> tuple[int, int, str, Expectation, datetime]:
+    return one.source_partition, one.source_offset, one.request_id, one.answer, one.analyzed_at
 
 
 def _as_expected(history: History) -> Iterator[str]:

@@ -15,6 +15,7 @@ from schemas.codec import decode_result
 from schemas.dead_letters import DeadLetterReason
 from schemas.messages import Result
 from tests.chaos import faults, servers
+from tests.chaos.bugs import BUG
 from tests.chaos.cluster import PARTITIONS, Cluster, Watcher
 from tests.chaos.faults import Fault
 from tests.chaos.history import Answered, Buried, Expectation, History, Recovery, Row, Sent
@@ -26,7 +27,6 @@ from tests.service import Service, eventually, new_service
 SESSION_TIMEOUT_S = 3.0
 LONGEST_RECOVERY_S = 60.0
 """Beyond this a run has failed; the targets are in `docs/reliability.md`."""
-SETTLE_S = 180.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +42,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How long; None until the faults are done."""
     weights: str = "kills"
     """As `faults.weights` takes it."""
+    settle_s: float = 180.0
+    """How long after the last fault everything may take to be answered and stored."""
+    bug: str = ""
+    """One of `bugs.BUGS`, in the service that is run."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -90,6 +94,8 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Report:
         tempfile.TemporaryDirectory() as name,
         new_service(Path(name), _environment(plan, proxies)) as service,
     ):
+        if plan.bug:
+            service.program = "tests.chaos.bugs"
         workload = Workload(service, plan.seed, plan.rate, plan.least_requests, PARTITIONS)
         started = time.monotonic()
         recoveries = []
@@ -106,7 +112,7 @@ def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Report:
                 time.sleep(choice.uniform(0, 1))
             workload.finish()
             say("settling")
-            history = _settle(service, workload, cluster, watcher)
+            history = _settle(service, workload, cluster, watcher, plan.settle_s)
             history.recoveries = recoveries
             assert cluster.analyzer.stop() == 0
             assert cluster.sink.stop() == 0
@@ -132,6 +138,7 @@ def _environment(plan: Plan, proxies: Proxies) -> dict[str, str]:
         "DATABASE_URL": proxies.database_url,
         "KAFKA_GROUP_PROTOCOL": plan.protocol,
         "KAFKA_SESSION_TIMEOUT_MS": str(int(SESSION_TIMEOUT_S * 1000)),
+        BUG: plan.bug,
     }
 
 
@@ -167,24 +174,27 @@ def _goes_on(plan: Plan, number: int, started: float) -> bool:
 def _inflict(
     plan: Plan, fault: Fault, cluster: Cluster, watcher: Watcher, choice: random.Random, started: float
 ) -> Recovery:
+    poisonous = fault in faults.OF_AN_IMAGE
+    guilty = watcher.guilty + poisonous
     fault(cluster, choice)
     over, over_at = time.monotonic(), time.time()
     progress: Mapping[int, float] = watcher.rows_at if fault in faults.OF_THE_SINK else watcher.results_at
 
-    firsts: dict[int, float] = {}
-    while len(firsts) < len(progress) and time.monotonic() < over + LONGEST_RECOVERY_S:
+    def goes_on() -> bool:
+        # What such an image does begins only when it is read.
+        return all(at > over_at for at in progress.values()) and watcher.guilty >= guilty
+
+    while not goes_on() and time.monotonic() < over + LONGEST_RECOVERY_S:
         cluster.check_alive()
-        for partition, at in progress.items():
-            if at > over_at:
-                firsts.setdefault(partition, time.monotonic() - over)
         time.sleep(0.02)
-    # The last partition to go on is the one that counts.
-    seconds = max(firsts.values()) if len(firsts) == len(progress) else float("inf")
+    seconds = time.monotonic() - over if goes_on() else float("inf")
     target_s = faults.target_s(fault, plan.protocol, cluster.session_timeout_s)
     return Recovery(fault.__name__, over - started, seconds, target_s, LONGEST_RECOVERY_S)
 
 
-def _settle(service: Service, workload: Workload, cluster: Cluster, watcher: Watcher) -> History:
+def _settle(
+    service: Service, workload: Workload, cluster: Cluster, watcher: Watcher, patience_s: float
+) -> History:
     """Waits until everything that was sent is answered and stored."""
     sent = []
     for message in service.records(service.kafka.images_topic):
@@ -206,7 +216,7 @@ def _settle(service: Service, workload: Workload, cluster: Cluster, watcher: Wat
     history = History(
         sent=sent, acknowledged=workload.acknowledged, answered=[], buried=[], rows=[], looks=watcher.looks
     )
-    deadline = time.monotonic() + SETTLE_S
+    deadline = time.monotonic() + patience_s
     while not answered() and time.monotonic() < deadline:
         time.sleep(0.2)
     results = service.records(service.kafka.results_topic)
@@ -237,21 +247,22 @@ def _complete(history: History, service: Service, cluster: Cluster) -> None:
                 result.source.partition,
                 result.source.offset,
                 _said(result),
+                result.analyzed_at,
             )
         )
     for letter in service.dead_letters():
         reason = DeadLetterReason.from_headers(headers_of(letter))
         history.buried.append(Buried(reason.partition or 0, reason.offset or 0, reason.code or ""))
     rows = service.rows(
-        "SELECT request_id, source_partition, source_offset, r.status, error_code, "
+        "SELECT request_id, source_partition, source_offset, r.status, error_code, analyzed_at, "
         "(SELECT string_agg(label, ',' ORDER BY label) FROM detections AS d "
         " WHERE (d.source_topic_id, d.source_partition, d.source_offset, d.source_index, d.module) "
         "     = (r.source_topic_id, r.source_partition, r.source_offset, r.source_index, r.module)) "
         "FROM results AS r WHERE source_topic = %s"
     )
     history.rows += [
-        Row(request_id, partition, offset, Expectation(status, (labels or "") if code is None else code))
-        for request_id, partition, offset, status, code, labels in rows
+        Row(request_id, partition, offset, Expectation(status, (labels or "") if code is None else code), at)
+        for request_id, partition, offset, status, code, at, labels in rows
     ]
 
 

@@ -92,6 +92,11 @@ def store_what_was_aborted(history: History) -> None:
     history.rows.append(Row("r0-99", 0, 99, OK))
 
 
+def store_what_was_aborted_and_done_again(history: History) -> None:
+    """As above, but the request was answered alike the second time."""
+    history.rows[2] = replace(history.rows[2], analyzed_at=START)
+
+
 def lose_a_row(history: History) -> None:
     del history.rows[5]
 
@@ -137,6 +142,7 @@ BUGS: dict[Callable[[History], None], str] = {
     store_without_compare_and_set: "C",
     store_a_row_twice: "C",
     store_what_was_aborted: "C",
+    store_what_was_aborted_and_done_again: "C",
     lose_a_row: "C",
     stop_storing: "C",
     answer_for_another: "D",

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from modules import check_subject
 from modules.check import Report, check_module
 from modules.check_images import generated_images, images_in
 from modules.commands import app
@@ -17,11 +16,11 @@ from modules.errors import ModuleNotFound
 
 PROJECT = Path(__file__).parent.parent.parent
 HERE = PROJECT / "tests" / "modules_under_test"
+SHORT_S = 0.3
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_subject, "REPEAT_S", 0.3)
+def _no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -31,7 +30,7 @@ def verdicts(report: Report, verdict: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("folder", ["plain", "as_package", "old_server/Modules/places", "legacy_lists"])
 def test_modules_that_keep_the_contract(folder: str) -> None:
-    report = check_module(str(HERE / folder), "cpu", generated_images())
+    report = check_module(str(HERE / folder), "cpu", generated_images(), SHORT_S)
 
     assert verdicts(report, "failed") == {}
     assert report.passed
@@ -59,7 +58,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("folder", "check", "said"), FAULTS, ids=[fault[0] for fault in FAULTS])
 def test_each_fault_is_named(folder: str, check: str, said: str) -> None:
-    report = check_module(str(HERE / "faults" / folder), "cpu", generated_images())
+    report = check_module(str(HERE / "faults" / folder), "cpu", generated_images(), SHORT_S)
 
     failed = verdicts(report, "failed")
     assert said in failed.get(check, f"passed; failed: {failed}")
@@ -74,21 +73,21 @@ def test_each_fault_is_named(folder: str, check: str, said: str) -> None:
     ],
 )
 def test_doubts_are_warnings(folder: str, check: str, said: str) -> None:
-    report = check_module(str(HERE / "faults" / folder), "cpu", generated_images())
+    report = check_module(str(HERE / "faults" / folder), "cpu", generated_images(), SHORT_S)
 
     assert said in verdicts(report, "warning")[check]
     assert report.passed
 
 
 def test_a_module_that_cannot_be_loaded_fails_the_first_check() -> None:
-    report = check_module(str(HERE / "legacy_fails_to_load"), "cpu", generated_images())
+    report = check_module(str(HERE / "legacy_fails_to_load"), "cpu", generated_images(), SHORT_S)
     assert [found.check for found in report.findings] == ["load"]
     assert "missing.pth" in report.findings[0].message
 
 
 def test_a_module_that_is_not_there_is_no_finding() -> None:
     with pytest.raises(ModuleNotFound):
-        check_module("./no/such/folder", "cpu", generated_images())
+        check_module("./no/such/folder", "cpu", generated_images(), SHORT_S)
 
 
 def test_images_of_a_folder(tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_the_command_prints_the_report_and_nothing_else_on_stdout() -> None:
 
 
 def test_the_command_passes_the_dummy() -> None:
-    done = CliRunner().invoke(app, ["check", "dummy"])
+    done = CliRunner().invoke(app, ["check", "dummy", "--seconds", str(SHORT_S)])
     assert done.exit_code == 0
     assert "dummy: keeps the contract" in done.stdout
 

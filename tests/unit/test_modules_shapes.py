@@ -167,8 +167,9 @@ def test_naming_it_imports_no_torch() -> None:
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
     for index in range(3):
         draw_scene((79, index), (640, 480)).image.save(tmp_path / f"{index}.png")
+    command = ["modules", "check", "shapes", "--images", str(tmp_path)]
     run = subprocess.run(
-        [sys.executable, "analysis.py", "modules", "check", "shapes", "--images", str(tmp_path), "--json"],
+        [sys.executable, "analysis.py", *command, "--seconds", "0.3", "--json"],
         cwd=PROJECT,
         capture_output=True,
         text=True,

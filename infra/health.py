@@ -74,8 +74,9 @@ class HealthServer:
 
             try:
                 self._server = ThreadingHTTPServer((host, int(port)), Handler)
-            except OSError as error:
-                raise SettingError(f"nothing can listen on {self._address}: {error.strerror}") from None
+            except (OSError, OverflowError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+                raise SettingError(f"nothing can listen on {self._address}: {reason}") from None
             self._server.daemon_threads = True
             threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
         return self

@@ -28,6 +28,13 @@ def pid(name: str) -> int:
     return record.pid
 
 
+def kill(name: str) -> None:
+    """Ends a server with SIGKILL, and leaves it so."""
+    record = local_stack().folder.record(name)
+    assert record is not None
+    process.stop(record, ((signal.SIGKILL, PATIENCE_S),))
+
+
 def restart(name: str, number: signal.Signals, pause_s: float = 0.0) -> None:
     """Ends a server with a signal, and returns as soon as it answers again."""
     stack = local_stack()

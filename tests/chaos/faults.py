@@ -143,10 +143,11 @@ def kill_store(_: "Cluster", choice: random.Random) -> None:
     servers.restart("s3", signal.SIGKILL, choice.uniform(0, 3))
 
 
-def fill_disk(_: "Cluster", choice: random.Random) -> None:
+def fill_disk(cluster: "Cluster", choice: random.Random) -> None:
     """No byte is left on the disk of Kafka, PostgreSQL and the object store; who dies of it is started."""
     with servers.full_disk():
         time.sleep(choice.uniform(3, 8))
+    _await_coordinator(cluster)
 
 
 def store_refuses(cluster: "Cluster", _: random.Random) -> None:
@@ -342,8 +343,12 @@ def _kafka(cluster: "Cluster") -> FaultProxy:
 def _restart_broker(cluster: "Cluster", number: signal.Signals, choice: random.Random) -> None:
     name = _broker(choice)
     servers.restart(name, number, choice.uniform(0, 3))
+    _await_coordinator(cluster)
+
+
+def _await_coordinator(cluster: "Cluster") -> None:
     # A single broker of Kafka 4.4.0 may come back with a group coordinator that is "out of sync with the
     # underlying log", and refuses everybody until it is started once more, as a probe would have it.
     while not cluster.coordinator_answers(COORDINATOR_S):
         cluster.dead_coordinators += 1
-        servers.restart(name, signal.SIGTERM)
+        servers.restart(servers.kafka_names()[0], signal.SIGTERM)

@@ -122,12 +122,14 @@ def running_stack(brokers: int = 1, disk: str = "") -> Iterator[RunningStack]:
     """Starts Kafka, S3 and PostgreSQL, with tables, topics and buckets; leaves nothing of them.
 
     Args:
-        disk: size of a disk of its own for all data, "4g" say, in memory; only root can have one.
+        disk: size of a disk of its own for PostgreSQL, "1g" say, in memory; only root can have one.
     """
     with temporary_folder() as root, environment(_variables(root, brokers)), guarded(root):
         if disk:
-            options = f"size={disk},mode=755"
-            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(root)], check=True)
+            folder = local_stack().folder.data("postgres")
+            folder.mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", f"size={disk},mode=755", "tmpfs", str(folder)]
+            subprocess.run(command, check=True)
         local_stack().up(services_only=True)
         yield RunningStack(root)
 
@@ -142,9 +144,10 @@ def _first_client_port() -> int:
 def _guard() -> None:
     sys.stdin.read()
     stack = local_stack()
+    stack.down()
+    if stack.folder.data("postgres").is_mount():
+        subprocess.run(["umount", "--lazy", str(stack.folder.data("postgres"))], check=True)
     stack.reset()
-    if stack.folder.root.is_mount():
-        subprocess.run(["umount", "--lazy", str(stack.folder.root)], check=True)
     shutil.rmtree(stack.folder.root, ignore_errors=True)
 
 

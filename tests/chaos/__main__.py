@@ -16,8 +16,8 @@ from tests.chaos.run import Plan, run
 from tests.stack import running_stack
 
 BUG_FAULTS = 6
-DISK = "6g"
-"""For half an hour's logs of the brokers; all of it is memory once it is full."""
+DISK = "1g"
+"""PostgreSQL's; all of it is memory once it is full."""
 
 
 def _seeded_bugs(names: str, seed: int) -> bool:

@@ -98,7 +98,7 @@ class Cluster:
         consumer = make_consumer(consumer_config(self.service.kafka, GROUP))
         try:
             wanted = [TopicPartition(self.service.kafka.images_topic, number) for number in range(PARTITIONS)]
-            return {one.partition: one.offset for one in consumer.committed(wanted, timeout=20)}
+            return {one.partition: one.offset for one in consumer.committed(wanted, timeout=5)}
         finally:
             consumer.close()
 

@@ -143,11 +143,10 @@ def kill_store(_: "Cluster", choice: random.Random) -> None:
     servers.restart("s3", signal.SIGKILL, choice.uniform(0, 3))
 
 
-def fill_disk(cluster: "Cluster", choice: random.Random) -> None:
-    """No byte is left on the disk of Kafka, PostgreSQL and the object store; who dies of it is started."""
-    with servers.full_disk():
+def fill_disk(_: "Cluster", choice: random.Random) -> None:
+    """No byte is left on PostgreSQL's disk. A single broker of Kafka loses what it had half written then."""
+    with servers.full_disk("postgres"):
         time.sleep(choice.uniform(3, 8))
-    _await_coordinator(cluster)
 
 
 def store_refuses(cluster: "Cluster", _: random.Random) -> None:
@@ -279,7 +278,7 @@ BROKER_BACK_S = 10.0
 
 OF_KAFKAS_PROXY = frozenset({kafka_is_silent, kafka_is_slow, kafka_breaks_off, cut_at_end_of_transaction})
 """Faults that want a single broker with a proxy before it."""
-_OF_A_BROKER = frozenset({kill_broker, stop_broker, freeze_broker, fill_disk, *OF_KAFKAS_PROXY})
+_OF_A_BROKER = frozenset({kill_broker, stop_broker, freeze_broker, *OF_KAFKAS_PROXY})
 _OF_A_WORKER = frozenset({kill_worker, freeze_worker, kill_supervisor, stop_analyzer, rebalance_storm})
 
 WEIGHTS = {"kills": KILLS, "all": ALL, "brokers": BROKERS}
@@ -310,6 +309,7 @@ OF_THE_SINK = frozenset(
         kill_sink,
         freeze_sink,
         kill_postgres,
+        fill_disk,
         cut_database_sessions,
         database_is_silent,
         database_is_slow,

@@ -161,7 +161,7 @@ def _faults(plan: Plan, choice: random.Random, started: float) -> Iterator[Fault
 
 def _possible(fault: Fault, brokers: int) -> bool:
     if fault is faults.fill_disk:
-        return servers.on_a_disk_of_their_own()
+        return servers.has_a_disk_of_its_own("postgres")
     return brokers == 1 or fault not in faults.OF_KAFKAS_PROXY
 
 

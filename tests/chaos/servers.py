@@ -52,25 +52,24 @@ def start(name: str) -> None:
     launch(component, stack.folder, threading.Event())
 
 
-def on_a_disk_of_their_own() -> bool:
-    """Whether filling the servers' disk harms nobody else."""
-    return local_stack().folder.root.is_mount()
+def has_a_disk_of_its_own(name: str) -> bool:
+    """Whether filling a server's disk harms nobody else."""
+    return local_stack().folder.data(name).is_mount()
 
 
 @contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    """No byte is left on the servers' disk as long as it is entered; afterwards all of them run again."""
-    root = local_stack().folder.root
-    ballast = root / "ballast"
+def full_disk(name: str) -> Iterator[None]:
+    """No byte is left on a server's disk as long as it is entered; afterwards it runs again."""
+    folder = local_stack().folder.data(name)
+    ballast = folder / "ballast"
     with ballast.open("wb") as file:
-        while (free := shutil.disk_usage(root).free) >= BALLAST_STEP:
+        while (free := shutil.disk_usage(folder).free) >= BALLAST_STEP:
             _allocate(file.fileno(), free)
         try:
             yield
         finally:
             ballast.unlink()
-    for server in local_stack().servers:
-        start(server.name)
+    start(name)
 
 
 def _allocate(descriptor: int, size: int) -> None:

@@ -126,6 +126,7 @@ def running_stack(brokers: int = 1, disk: str = "") -> Iterator[RunningStack]:
     """
     with temporary_folder() as root, environment(_variables(root, brokers)), guarded(root):
         if disk:
+            local_stack().folder.create()
             folder = local_stack().folder.data("postgres")
             folder.mkdir()
             command = ["mount", "-t", "tmpfs", "-o", f"size={disk},mode=755", "tmpfs", str(folder)]

@@ -28,8 +28,10 @@ MAX_TRACEPARENT_BYTES = 128
 FRAMING_BYTES = 1024
 HEADER_FRAMING_BYTES = 16
 FENCED_LIMIT = 6
-"""One takeover fences up to three times: while two clients ask for the id at once, each asks again."""
 FENCED_WINDOW_S = 120.0
+FENCED_PAUSE_S = 0.5
+"""After the first fencing, and twice as long after each further one. Who takes an id over has its
+open transaction aborted, and asks again: without a pause it finds the next one, and fences once more."""
 
 _REFUSED = frozenset(
     {
@@ -87,7 +89,7 @@ class Publisher:
         self._account = account
         self._stopping = stopping
         self._producer: Producer | None = None
-        self._fenced_at: deque[float] = deque(maxlen=FENCED_LIMIT)
+        self._fenced_at: deque[float] = deque()
 
     def start(self) -> None:
         """Takes over the transactional id: a former holder is fenced and its open transaction ended.
@@ -250,14 +252,18 @@ class Publisher:
         self._producer = None
         _discard(producer)
         if reason is not None and reason.code() == KafkaError._FENCED:
-            self._count_fencing()
+            self._give_way()
         self.start()
 
-    def _count_fencing(self) -> None:
+    def _give_way(self) -> None:
+        """Lets the other one finish: it may be a former self, or want the id for a moment only."""
         now = time.monotonic()
+        while self._fenced_at and self._fenced_at[0] < now - FENCED_WINDOW_S:
+            self._fenced_at.popleft()
         self._fenced_at.append(now)
-        if len(self._fenced_at) == FENCED_LIMIT and now - self._fenced_at[0] < FENCED_WINDOW_S:
+        if len(self._fenced_at) == FENCED_LIMIT:
             raise ProducerFenced(self._config["transactional.id"])
+        self._stopping.wait(FENCED_PAUSE_S * 2 ** (len(self._fenced_at) - 1))
 
 
 def fit(

@@ -172,8 +172,12 @@ def make_producer(config: Config) -> Producer:
     return Producer(config, logger=logger)
 
 
-def leave_group(consumer: Consumer) -> None:
+def leave_group(consumer: Consumer) -> bool:
     """Leaves the consumer group and closes the consumer; its revocation callback runs first.
+
+    Returns:
+        Whether the consumer is closed. If not, a thread of its own is still at that, callbacks and all: the
+        process must end without waiting for it.
 
     close() alone does not wait until the broker is told: with several members ending at once on busy cores
     none of the messages was sent, and their partitions stood still for the whole session time-out.
@@ -191,6 +195,7 @@ def leave_group(consumer: Consumer) -> None:
     closing.join(CLOSE_S)
     if closing.is_alive():
         logger.warning("Kafka's client does not let go of the consumer; it ends with the process")
+    return not closing.is_alive()
 
 
 def is_transient(error: KafkaError) -> bool:

@@ -277,7 +277,7 @@ class LocalSettings(Settings, frozen=True, kw_only=True):
         int, Meta(ge=1, le=3, description="Kafka brokers; `analysis reset` comes before a change.")
     ] = 1
     kafka_properties: Annotated[
-        str, Meta(description="File of further broker properties, `name=value` lines; they go before ours.")
+        str, Meta(description="File of further broker properties, `name=value` lines; they override ours.")
     ] = ""
     s3_port: Annotated[
         int, Meta(ge=1, le=65526, description="S3; the nine ports after it are the server's own.")

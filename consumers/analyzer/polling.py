@@ -138,8 +138,8 @@ class Poller:
 
     def close(self) -> None:
         """Leaves the group; the revocation publishes what is finished."""
-        leave_group(self._consumer)
-        self._log_counts()
+        if leave_group(self._consumer):
+            self._log_counts()
 
     def _check_topic(self) -> None:
         """Makes sure that newly assigned partitions are still those of the topic that this worker began with.

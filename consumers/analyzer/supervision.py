@@ -1,6 +1,5 @@
 """What a worker and its supervisor tell each other."""
 
-import faulthandler
 import os
 import threading
 import time
@@ -21,18 +20,12 @@ class Supervision:
 
     The channel's end tells that the supervisor is gone, and the worker stops too. A worker that takes
     longer than `patience_s` to stop is ended.
-
-    A call that holds Python's lock would keep the process from all of that, once nobody is left who kills
-    it: beyond `lock_s` a thread of C ends the process (exit code 1), with every thread's stack in the log.
     """
 
-    def __init__(
-        self, channel: Connection, stopping: threading.Event, patience_s: float, lock_s: float
-    ) -> None:
+    def __init__(self, channel: Connection, stopping: threading.Event, patience_s: float) -> None:
         self._channel = channel
         self._stopping = stopping
         self._patience_s = patience_s
-        self.lock_s = lock_s
         self._may_join = threading.Event()
         self._told_ready = False
 
@@ -65,17 +58,10 @@ class Supervision:
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
-            self._has_the_lock()
             if self._channel.poll(LOOK_S):
                 self._hear()
-        end_at_s = time.monotonic() + self._patience_s
-        while time.monotonic() < end_at_s:
-            self._has_the_lock()
-            time.sleep(LOOK_S)
+        time.sleep(self._patience_s)
         os._exit(ExitCode.DRAIN_TIMEOUT)
-
-    def _has_the_lock(self) -> None:
-        faulthandler.dump_traceback_later(self.lock_s, exit=True)
 
     def _hear(self) -> None:
         try:

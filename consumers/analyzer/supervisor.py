@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from consumers.analyzer.deaths import Deaths, OutOfMemoryKills, describe
 from consumers.analyzer.devices import device_of, gpu_count, worker_count
 from consumers.analyzer.process_environment import prepare_environment
+from consumers.analyzer.reaper import Reaper
 from consumers.analyzer.slots import Slot
 from consumers.analyzer.supervision import JOIN, LOADED, READY
 from consumers.analyzer.watchdog import STUCK_S, CrashBrake, Watchdog
@@ -78,6 +79,7 @@ class Supervisor:
         self._announced = False
         self._heartbeat = Heartbeat(time.monotonic)
         self._crashes = CrashBrake(analyzer.max_crashes)
+        self._reaper: Reaper | None = None
 
     def run(self) -> ExitCode:
         """Runs until a signal, or an end that a restart would only repeat.
@@ -96,7 +98,10 @@ class Supervisor:
                 # Processes that outlive this one's end would keep it from ending.
                 self._kill()
                 raise
-            return self._shutdown() if code is None else self._fail(code)
+            ended = self._shutdown() if code is None else self._fail(code)
+            if self._reaper is not None:
+                self._reaper.close()
+            return ended
 
     def _startup(self) -> None:
         kafka = self._kafka
@@ -113,6 +118,7 @@ class Supervisor:
             f"{gpus} GPUs" if gpus else "the CPU",
         )
         self._deaths.tidy()
+        self._reaper = Reaper(self._analyzer.drain_timeout_s + FORCED_EXIT_S)
         prepare_environment()
         self._slots = [
             _Slot(
@@ -157,6 +163,8 @@ class Supervisor:
         )
         with _without_interrupts():
             slot.process.start()
+        if self._reaper is not None and slot.process.pid is not None:
+            self._reaper.watch(slot.process.pid)
         theirs.close()
         slot.waiting = slot.ready = False
         slot.watchdog = Watchdog(slot.process.name, owner, self._deaths, self._memory_kills)

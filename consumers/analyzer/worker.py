@@ -23,12 +23,12 @@ from consumers.analyzer.publishing import Publisher, Stopped
 from consumers.analyzer.slots import share
 from consumers.analyzer.store import ObjectStore
 from consumers.analyzer.supervision import Supervision
-from consumers.analyzer.watchdog import SHOW_STACKS, STUCK_S
+from consumers.analyzer.watchdog import SHOW_STACKS
 from infra import logs
 from infra.exit_codes import ExitCode, exit_code
 from infra.kafka import KafkaUnavailable, consumer_config, make_consumer, require_topics, transactional_config
 from infra.settings import AnalyzerSettings, KafkaSettings, S3Settings
-from modules.contract import Module, ModuleTraits
+from modules.contract import Module
 from modules.loading import load_model, load_module
 from schemas.errors import AnalysisError
 from schemas.messages import ModuleIdentity
@@ -44,8 +44,6 @@ it, and resuming fetches that again."""
 UNAVAILABLE_PAUSE_S = 1.0
 FORCED_EXIT_S = 15.0
 """Beyond the drain time, how long leaving the group may take."""
-SUPERVISOR_S = 10.0
-"""How much longer than its supervisor, who notes why, a worker bears with a call that does not return."""
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +83,7 @@ def run(config: WorkerConfig, channel: Connection) -> None:
     faulthandler.register(SHOW_STACKS, all_threads=True)
     faulthandler.enable()
     number = share(config.slot) if config.slot is not None else None
-    patience_s = config.analyzer.drain_timeout_s + FORCED_EXIT_S
-    supervision = Supervision(channel, stopping, patience_s, lock_s=STUCK_S + SUPERVISOR_S)
+    supervision = Supervision(channel, stopping, config.analyzer.drain_timeout_s + FORCED_EXIT_S)
     supervision.start()
     # Threads of the pipeline may be deep in native code: they end with the process, not before it.
     code = _run(config, supervision, stopping)
@@ -99,7 +96,6 @@ def _run(config: WorkerConfig, supervision: Supervision, stopping: threading.Eve
     try:
         module = load_module(config.analyzer.module)
         load_model(module, config.device)
-        supervision.lock_s = min(ModuleTraits.of(module).timeout_s, STUCK_S) + SUPERVISOR_S
         if stopping.is_set():
             return ExitCode.OK
         return _serve(config, module, supervision, stopping)

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from infra.terminal import quiet_client
-from tests.chaos.bugs import BUGS
-from tests.chaos.faults import WEIGHTS
+from tests.chaos.bugs import BUGS, LOST, UNFINISHED
+from tests.chaos.faults import WEIGHTS, weights
 from tests.chaos.run import Plan, run
 from tests.stack import running_stack
 
@@ -30,6 +30,8 @@ def _seeded_bugs(names: str, seed: int) -> bool:
         )
         found = sorted({violation.invariant for violation in run(plan).violations})
         right = not bug.tell.isdisjoint(found) if bug.tell else not found
+        if bug.tell == {LOST}:
+            right = right and UNFINISHED not in found
         told = told and right
         print(f"{name:<24} {'as it should' if right else 'WRONG':<13} {', '.join(found) or '-'}", flush=True)
     return told
@@ -61,6 +63,10 @@ def main() -> None:
         minutes=given.minutes,
         weights=given.faults,
     )
+    try:
+        weights(plan.weights)
+    except ValueError as error:
+        parser.error(f"--faults: {error}")
     print(f"seed {plan.seed}", file=sys.stderr)
     quiet_client()
     root = os.getuid() == 0 and sys.platform == "linux"

@@ -144,19 +144,22 @@ class Seeded(msgspec.Struct, frozen=True):
     tell: frozenset[str]
 
 
+LOST, DOUBLED = "A answered", "A answered once"
+UNFINISHED = "B committed"
+"""What is not answered since it was not reached is not lost."""
 _WORKERS = "kill_worker,freeze_worker,duplicate_transactional_id,cut_at_end_of_transaction"
 
 BUGS: Mapping[str, Seeded] = {
     bug.plant.__name__: bug
     for bug in (
-        Seeded(drop, "kill_worker", frozenset({"A one answer", "C sink"})),
-        Seeded(duplicate, "kill_worker", frozenset({"A one answer", "B order"})),
+        Seeded(drop, "kill_worker", frozenset({LOST})),
+        Seeded(duplicate, "kill_worker", frozenset({DOUBLED})),
         Seeded(reorder, "kill_worker", frozenset({"B order"})),
-        Seeded(stale_offset, _WORKERS, frozenset({"A one answer", "B committed"})),
-        Seeded(no_rewind_after_abort, _WORKERS, frozenset({"A one answer"})),
+        Seeded(stale_offset, _WORKERS, frozenset({DOUBLED})),
+        Seeded(no_rewind_after_abort, _WORKERS, frozenset({LOST})),
         Seeded(doubtful_commits, "kill_worker", frozenset()),
-        Seeded(no_question_after_doubt, "kill_worker", frozenset({"A one answer"})),
-        Seeded(ignored_revocation, "rebalance_storm,store_is_silent", frozenset({"A one answer", "B order"})),
+        Seeded(no_question_after_doubt, "kill_worker", frozenset({DOUBLED})),
+        Seeded(ignored_revocation, "rebalance_storm,store_is_silent", frozenset({DOUBLED})),
         Seeded(no_compare_and_set, "freeze_sink,database_is_slow", frozenset({"C sink"})),
         Seeded(reading_uncommitted, "kill_worker", frozenset({"C sink"})),
     )

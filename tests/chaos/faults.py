@@ -272,6 +272,7 @@ BROKERS: Mapping[Fault, int] = {kill_broker: 3, freeze_broker: 1, stop_broker: 1
 """For a cluster of several."""
 
 COORDINATOR_S = 15.0
+MAX_DEAD_COORDINATORS = 10
 BACK_S = 5.0
 """Target for the object store, PostgreSQL and the sink."""
 BROKER_BACK_S = 10.0
@@ -343,12 +344,9 @@ def _kafka(cluster: "Cluster") -> FaultProxy:
 def _restart_broker(cluster: "Cluster", number: signal.Signals, choice: random.Random) -> None:
     name = _broker(choice)
     servers.restart(name, number, choice.uniform(0, 3))
-    _await_coordinator(cluster)
-
-
-def _await_coordinator(cluster: "Cluster") -> None:
     # A single broker of Kafka 4.4.0 may come back with a group coordinator that is "out of sync with the
     # underlying log", and refuses everybody until it is started once more, as a probe would have it.
     while not cluster.coordinator_answers(COORDINATOR_S):
         cluster.dead_coordinators += 1
-        servers.restart(servers.kafka_names()[0], signal.SIGTERM)
+        assert cluster.dead_coordinators < MAX_DEAD_COORDINATORS, "Kafka's group coordinator never comes back"
+        servers.restart(name, signal.SIGTERM)

@@ -71,5 +71,5 @@ def _kafka_behind_proxy() -> Iterator[tuple[FaultProxy, str]]:
                 servers.restart(name, signal.SIGTERM)
                 yield proxy, f"127.0.0.1:{proxy.port}"
         finally:
-            servers.restart(name, signal.SIGTERM)
             proxy.close()
+            servers.restart(name, signal.SIGTERM)

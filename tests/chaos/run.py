@@ -148,14 +148,20 @@ def _faults(plan: Plan, choice: random.Random, started: float) -> Iterator[Fault
         for fault, weight in faults.weights(plan.weights).items()
         if _possible(fault, len(servers.kafka_names()))
     }
+    if not weights:
+        raise ValueError(f"none of the faults {plan.weights} can be caused here")
     if plan.minutes is None and plan.faults is None:
         once = [fault for fault, count in weights.items() for _ in range(count)]
         yield from choice.sample(once, len(once))
         return
-    names, counts = zip(*weights.items(), strict=True)
+    # Each once, as far as they fit; then by their weights.
     number = 0
+    for fault in choice.sample(list(weights), len(weights)) if plan.faults is not None else ():
+        if _goes_on(plan, number, started):
+            yield fault
+            number += 1
     while _goes_on(plan, number, started):
-        yield from choice.choices(names, counts)
+        yield from choice.choices(list(weights), list(weights.values()))
         number += 1
 
 
@@ -256,8 +262,8 @@ def _complete(history: History, service: Service, cluster: Cluster) -> None:
     rows = service.rows(
         "SELECT request_id, source_partition, source_offset, r.status, error_code, analyzed_at, "
         "(SELECT string_agg(label, ',' ORDER BY label) FROM detections AS d "
-        " WHERE (d.source_topic_id, d.source_partition, d.source_offset, d.source_index, d.module) "
-        "     = (r.source_topic_id, r.source_partition, r.source_offset, r.source_index, r.module)) "
+        " WHERE (d.request_timestamp, d.source_topic_id, d.source_partition, d.source_offset, d.source_index) "
+        "     = (r.request_timestamp, r.source_topic_id, r.source_partition, r.source_offset, r.source_index)) "
         "FROM results AS r WHERE source_topic = %s"
     )
     history.rows += [

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 from infra.local import process
@@ -37,11 +38,11 @@ def kill(name: str) -> None:
 
 def restart(name: str, number: signal.Signals, pause_s: float = 0.0) -> None:
     """Ends a server with a signal, and returns as soon as it answers again."""
-    stack = local_stack()
-    record = stack.folder.record(name)
-    assert record is not None
-    process.stop(record, ((number, PATIENCE_S),))
-    threading.Event().wait(pause_s)
+    record = local_stack().folder.record(name)
+    # There is none where the last start failed.
+    if record is not None:
+        process.stop(record, ((number, PATIENCE_S),))
+        time.sleep(pause_s)
     start(name)
 
 
@@ -63,9 +64,9 @@ def full_disk(name: str) -> Iterator[None]:
     folder = local_stack().folder.data(name)
     ballast = folder / "ballast"
     with ballast.open("wb") as file:
-        while (free := shutil.disk_usage(folder).free) >= BALLAST_STEP:
-            _allocate(file.fileno(), free)
         try:
+            while (free := shutil.disk_usage(folder).free) >= BALLAST_STEP:
+                _allocate(file.fileno(), free)
             yield
         finally:
             ballast.unlink()

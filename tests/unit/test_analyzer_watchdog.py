@@ -3,12 +3,9 @@
 import contextlib
 import multiprocessing
 import os
-import re
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import pytest
 
 from consumers.analyzer.deaths import Deaths, Image, OutOfMemoryKills
 from consumers.analyzer.flight import FlightRecorder
-from consumers.analyzer.supervision import Supervision
 from consumers.analyzer.watchdog import CRASHES_S, CrashBrake, Watchdog
 from schemas.errors import ErrorCode
 from tests.unit.test_analyzer_flight import task
@@ -88,19 +84,3 @@ def test_crashes_are_borne_up_to_a_limit_within_a_while() -> None:
     assert not any(spread.count(number * CRASHES_S / 2) for number in range(20))
     unlimited = CrashBrake(0)
     assert not any(unlimited.count(0.0) for _ in range(1000))
-
-
-def hold_the_lock(channel: Connection) -> None:
-    Supervision(channel, threading.Event(), patience_s=60, lock_s=2).start()
-    time.sleep(1)
-    re.match(r"(a+)+$", "a" * 60 + "b")
-
-
-def test_a_process_whose_lock_is_held_ends_even_if_nobody_watches_it() -> None:
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=hold_the_lock, args=(there,))
-    process.start()
-    there.close()
-    here.close()
-    process.join(60)
-    assert process.exitcode == 1

@@ -262,8 +262,8 @@ def _complete(history: History, service: Service, cluster: Cluster) -> None:
     rows = service.rows(
         "SELECT request_id, source_partition, source_offset, r.status, error_code, analyzed_at, "
         "(SELECT string_agg(label, ',' ORDER BY label) FROM detections AS d "
-        " WHERE (d.request_timestamp, d.source_topic_id, d.source_partition, d.source_offset, d.source_index) "
-        "     = (r.request_timestamp, r.source_topic_id, r.source_partition, r.source_offset, r.source_index)) "
+        " WHERE (d.request_timestamp, d.source_topic_id, d.source_partition, d.source_offset) "
+        "     = (r.request_timestamp, r.source_topic_id, r.source_partition, r.source_offset)) "
         "FROM results AS r WHERE source_topic = %s"
     )
     history.rows += [

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from PIL.Image import Image
 
-from consumers.analyzer.decoding import open_image
 from consumers.analyzer.fetching import LEAST_FETCHES
 from consumers.analyzer.store import ObjectStore
+from infra.images.decoding import open_image
 from infra.settings import S3Settings
 from modules.contract import Module, ModuleTraits
 from modules.loading import load_model, load_module

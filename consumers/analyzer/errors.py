@@ -1,10 +1,4 @@
-"""What can go wrong with one image, and with the store it lies in."""
-
-from schemas.errors import AnalysisError
-
-
-class ImageError(AnalysisError):
-    """This image cannot be analyzed; its request is answered `failed` with this error's code."""
+"""Why the work on an image does not end here and now."""
 
 
 class StoreUnavailable(Exception):

@@ -13,10 +13,11 @@ from typing import TypeVar
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.checksums import spoiled_md5
-from consumers.analyzer.errors import Abandoned, ImageError, StoreUnavailable
+from consumers.analyzer.errors import Abandoned, StoreUnavailable
 from consumers.analyzer.stage import TaskQueue
 from consumers.analyzer.store import OpenObject, Store
 from consumers.analyzer.window import Task
+from infra.images.errors import ImageError
 from schemas.errors import ErrorCode
 
 R = TypeVar("R")

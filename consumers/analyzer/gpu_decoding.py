@@ -12,7 +12,7 @@ from PIL.Image import Transpose
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from consumers.analyzer.decoding import OpenImage
+from infra.images.decoding import OpenImage
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -12,9 +12,9 @@ from consumers.analyzer.account import Account, Started
 from consumers.analyzer.answers import Answers
 from consumers.analyzer.batching import Batcher
 from consumers.analyzer.ceiling import BatchCeiling, is_out_of_memory
-from consumers.analyzer.errors import ImageError
 from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.window import Task
+from infra.images.errors import ImageError
 from modules.answers import Answer, read_answers
 from modules.contract import Module, works_ahead
 from schemas.errors import AnalysisError, ErrorCode

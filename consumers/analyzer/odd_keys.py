@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumers.analyzer.errors import ImageError, StoreUnavailable
+from consumers.analyzer.errors import StoreUnavailable
+from infra.images.errors import ImageError
 from infra.s3 import make_client
 from infra.settings import S3Settings
 from schemas.messages import ImageReference

@@ -11,10 +11,10 @@ from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.ceiling import is_out_of_memory
 from consumers.analyzer.checksums import spoiled_md5
-from consumers.analyzer.decoding import OpenImage, open_image
-from consumers.analyzer.errors import ImageError
 from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.window import Task
+from infra.images.decoding import OpenImage, open_image
+from infra.images.errors import ImageError
 from modules.contract import Module, ModuleTraits, bucketing
 from schemas.errors import ErrorCode
 

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 
 from consumers.analyzer.answers import Answers
-from consumers.analyzer.errors import Abandoned, ImageError
+from consumers.analyzer.errors import Abandoned
 from consumers.analyzer.refilling import RefillQueue
 from consumers.analyzer.window import Task
+from infra.images.errors import ImageError
 from schemas.errors import AnalysisError, ErrorCode
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import S3Store
 
-from consumers.analyzer.errors import ImageError, StoreUnavailable
+from consumers.analyzer.errors import StoreUnavailable
+from infra.images.errors import ImageError
 from infra.settings import S3Settings
 from schemas.errors import ErrorCode
 from schemas.messages import ImageReference

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from consumers.analyzer.claims import Claim, Suspect, judge, read_claim
-from consumers.analyzer.decoding import open_image
-from consumers.analyzer.errors import ImageError
+from infra.images.decoding import open_image
+from infra.images.errors import ImageError
 from schemas.codec import decode_result
 from schemas.dead_letters import DeadLetterReason, first_position, replayed_for, replays_of
 from schemas.errors import AnalysisError

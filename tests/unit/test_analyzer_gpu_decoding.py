@@ -9,9 +9,9 @@ import skimage
 import torch
 from PIL import Image
 
-from consumers.analyzer.decoding import open_image
-from consumers.analyzer.errors import ImageError
 from consumers.analyzer.gpu_decoding import MOST_PIXELS, TensorDecoder
+from infra.images.decoding import open_image
+from infra.images.errors import ImageError
 from tests import images
 
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision")

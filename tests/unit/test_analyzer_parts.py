@@ -14,12 +14,13 @@ from obstore.exceptions import GenericError, PermissionDeniedError, Precondition
 from consumers.analyzer.budget import ByteBudget
 from consumers.analyzer.deaths import describe
 from consumers.analyzer.devices import device_of, gpu_count, worker_count
-from consumers.analyzer.errors import ImageError, StoreUnavailable
+from consumers.analyzer.errors import StoreUnavailable
 from consumers.analyzer.publishing import fit
 from consumers.analyzer.slots import Slot, share
-from consumers.analyzer.sniffing import kind_of
 from consumers.analyzer.store import explain
 from consumers.analyzer.window import Record
+from infra.images.errors import ImageError
+from infra.images.sniffing import kind_of
 from infra.kafka import MAX_DEAD_LETTER_BYTES
 from infra.settings import AnalyzerSettings
 from schemas.headers import Headers

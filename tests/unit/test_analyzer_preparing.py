@@ -14,12 +14,12 @@ from PIL import Image
 
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
-from consumers.analyzer.errors import ImageError
 from consumers.analyzer.fetching import Fetch
 from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.gpu_decoding import TensorDecoder
 from consumers.analyzer.preparing import Prepare
 from consumers.analyzer.window import Found, PartitionWindow, Task
+from infra.images.errors import ImageError
 from schemas.messages import ImageReference, RecordPosition, Request
 
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from consumers.analyzer.account import Account, Report, save
 from consumers.analyzer.answers import Answers
-from consumers.analyzer.errors import Abandoned, ImageError
+from consumers.analyzer.errors import Abandoned
 from consumers.analyzer.stage import Stage, TaskQueue
 from consumers.analyzer.window import Found, PartitionWindow, Task
+from infra.images.errors import ImageError
 from schemas.codec import decode_result
 from schemas.errors import ErrorCode
 from schemas.messages import ImageReference, ModuleIdentity, RecordPosition, Request

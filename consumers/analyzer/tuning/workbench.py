@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from consumers.analyzer.account import Account
 from consumers.analyzer.budget import ByteBudget
-from consumers.analyzer.errors import ImageError
 from consumers.analyzer.flight import FlightRecorder
 from consumers.analyzer.preparing import Prepare
 from consumers.analyzer.tuning import orders
@@ -24,6 +23,7 @@ from consumers.analyzer.tuning.figures import Batch, BatchSweep, Combination, Pr
 from consumers.analyzer.tuning.measuring import batch_sizes, repeat, sweep_batches, time_calls
 from consumers.analyzer.tuning.samples import read_samples
 from consumers.analyzer.window import Task
+from infra.images.errors import ImageError
 from modules.answers import read_answers
 from modules.contract import Module, ModuleTraits, works_ahead
 from schemas.errors import AnalysisError, ErrorCode

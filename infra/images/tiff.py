@@ -6,7 +6,7 @@ before anyone can look at the image's size: 560 kB took 553 MB, 16 MB took 981 M
 
 import struct
 
-from consumers.analyzer.errors import ImageError
+from infra.images.errors import ImageError
 from schemas.errors import ErrorCode
 
 MAX_TILE_PIXELS = 2**24

@@ -4,8 +4,8 @@ import struct
 import pytest
 from PIL import Image, ImageOps
 
-from consumers.analyzer.decoding import open_image
-from consumers.analyzer.errors import ImageError
+from infra.images.decoding import open_image
+from infra.images.errors import ImageError
 from modules.dummy.module import Dummy
 from schemas.errors import ErrorCode
 from tests import images

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from consumers.analyzer.errors import ImageError
-from consumers.analyzer.sniffing import DECODED, kind_of
-from consumers.analyzer.tiff import check_tiff
+from infra.images.errors import ImageError
+from infra.images.sniffing import DECODED, kind_of
+from infra.images.tiff import check_tiff
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:

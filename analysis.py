@@ -15,6 +15,7 @@ COMMANDS = {
     "reset": ("infra.local.commands:reset", "Stop the local stack and delete its data."),
     "analyzer": ("consumers.analyzer.commands:analyzer", "Run the analyzer: workers that answer requests."),
     "sink": ("consumers.sink.commands:sink", "Run the sink: results into PostgreSQL."),
+    "gateway": ("gateway.commands:gateway", "Run the gateway: REST and the page."),
     "upload": ("producers.commands:upload", "Upload image files and request their analysis."),
     "results": ("producers.commands:results", "Print results from the results topic."),
     "dead-letters": ("producers.dead_letter_commands:app", "See, replay or delete what nobody could answer."),

@@ -124,7 +124,7 @@ def _allowed(hint: Any, about: msgspec.Meta) -> str:
         return "a list"
     if about.pattern:
         return f"`{about.pattern}`"
-    kind = {int: "whole number", float: "number", str: "text"}[hint]
+    kind = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}[hint]
     if about.ge is None:
         return kind
     return (
@@ -142,6 +142,8 @@ def _default(settings: type[Settings], field: str, default: object) -> str:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -247,6 +247,44 @@ class SinkSettings(Settings, frozen=True, kw_only=True):
     ] = 7
 
 
+class GatewaySettings(Settings, frozen=True, kw_only=True):
+    """The gateway: REST and the page."""
+
+    prefix: ClassVar[str] = "GATEWAY_"
+
+    address: Annotated[
+        str,
+        Meta(pattern=r"^.*:[0-9]+$", description="`host:port` where it listens; `:8000` is every interface."),
+    ] = "127.0.0.1:8000"
+    api_keys: Annotated[
+        tuple[str, ...],
+        Meta(description="Keys that programs and people must show, separated by commas.", extra=SECRET),
+    ] = ()
+    allow_anonymous: Annotated[
+        bool, Meta(description="Whether it may listen beyond this machine without any key.")
+    ] = False
+    max_upload_bytes: Annotated[
+        int, Meta(ge=1, description="Largest file; one beyond ANALYZER_MAX_IMAGE_BYTES is not analyzed.")
+    ] = 32 * 1024 * 1024
+    max_request_bytes: Annotated[
+        int, Meta(ge=1, description="Largest body of a request, all its files together.")
+    ] = 128 * 1024 * 1024
+    max_upload_files: Annotated[int, Meta(ge=1, description="Most files of one request.")] = 50
+    upload_timeout_s: Annotated[
+        float, Meta(gt=0, description="How long a request's body may take to arrive.")
+    ] = 120.0
+    max_wait_s: Annotated[
+        float, Meta(ge=0, description="Longest wait for results that a request may ask for.")
+    ] = 60.0
+    old_wait_s: Annotated[
+        float, Meta(ge=0, description="How long the old server's API waits for a result.")
+    ] = 30.0
+    database_connections: Annotated[int, Meta(ge=1, description="Connections to PostgreSQL.")] = 8
+    uploads_per_minute: Annotated[
+        int, Meta(ge=0, description="Images that one key or address may ask for in a minute; 0 for any.")
+    ] = 0
+
+
 class LogSettings(Settings, frozen=True, kw_only=True):
     """Log lines, on standard error."""
 
@@ -283,6 +321,7 @@ class LocalSettings(Settings, frozen=True, kw_only=True):
         int, Meta(ge=1, le=65526, description="S3; the nine ports after it are the server's own.")
     ] = 29000
     postgres_port: Annotated[int, Meta(ge=1, le=65535, description="PostgreSQL.")] = 25432
+    gateway_port: Annotated[int, Meta(ge=1, le=65535, description="The gateway: REST and the page.")] = 8000
 
 
 ALL_SETTINGS: tuple[type[Settings], ...] = (
@@ -293,6 +332,7 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     ModuleSettings,
     AnalyzerSettings,
     SinkSettings,
+    GatewaySettings,
     LogSettings,
     LocalSettings,
 )

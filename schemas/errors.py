@@ -96,6 +96,15 @@ class ErrorCode(StrEnum):
     )
     UPLOAD_REFUSED = "upload_refused", "The object store refuses this file (too large, say)."
     REQUEST_NOT_PUBLISHED = "request_not_published", "Kafka did not acknowledge the request's record."
+    UPLOAD_TOO_LARGE = (
+        "upload_too_large",
+        "A request's body is larger than GATEWAY_MAX_UPLOAD_BYTES allows, or holds too many files.",
+    )
+    UPLOAD_TIMEOUT = "upload_timeout", "A request's body did not arrive in GATEWAY_UPLOAD_TIMEOUT_S."
+    REQUEST_NOT_FOUND = "request_not_found", "No answer to a request of this name is stored (yet)."
+    UNAUTHENTICATED = "unauthenticated", "The gateway wants one of GATEWAY_API_KEYS."
+    ORIGIN_REFUSED = "origin_refused", "A page of another site tried to write through its visitor's browser."
+    RATE_LIMITED = "rate_limited", "More images a minute than GATEWAY_UPLOADS_PER_MINUTE."
     ANSWER_TIMEOUT = "answer_timeout", "No result arrived in the time allowed."
 
 

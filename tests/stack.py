@@ -17,11 +17,11 @@ from infra.local.ports import is_free
 from infra.local.stack import local_stack
 from infra.settings import DatabaseSettings, KafkaSettings, S3Settings, load
 
-PORTS = 17
-"""Ports that a stack takes: ten for S3, two for each of up to three Kafka brokers, one for PostgreSQL."""
+PORTS = 18
+"""Ports that a stack takes: ten for S3, two for each of three Kafka brokers, PostgreSQL, the gateway."""
 
 _STOP_PATIENCE_S = 60
-_CONNECTION_PREFIXES = ("KAFKA_", "S3_", "DATABASE_", "LOCAL_", "TOPIC_")
+_CONNECTION_PREFIXES = ("KAFKA_", "S3_", "DATABASE_", "LOCAL_", "TOPIC_", "GATEWAY_")
 
 
 class RunningStack(msgspec.Struct, frozen=True):
@@ -62,6 +62,7 @@ def free_ports(root: Path) -> dict[str, str]:
                 "LOCAL_S3_PORT": str(first),
                 "LOCAL_KAFKA_PORT": str(first + 10),
                 "LOCAL_POSTGRES_PORT": str(first + 16),
+                "LOCAL_GATEWAY_PORT": str(first + 17),
             }
     raise RuntimeError("no free ports for the tests' stack")
 

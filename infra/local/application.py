@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from infra.lifecycle import READY_FILE
-from infra.local.component import LOOPBACK, Component
+from infra.local.component import LOOPBACK, Component, Port
 from infra.local.process import Command
 from infra.local.state import StackFolder
-from infra.settings import AnalyzerSettings
+from infra.settings import AnalyzerSettings, LocalSettings, load
 from schemas.errors import AnalysisError, ErrorCode
 
 # After the drain time a process needs a moment to leave its groups and close its connections.
@@ -31,8 +31,9 @@ class Application(Component):
         drain_s: float,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        ports: tuple[Port, ...] = (),
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, f"http://{LOOPBACK}:{ports[0].number}" if ports else "", ports)
         self.stop_steps = ((signal.SIGTERM, drain_s + _MARGIN_S),)
         self._ready_file = folder.ready_file(name)
         self._arguments = tuple(arguments)
@@ -57,7 +58,7 @@ class Application(Component):
 def application(
     folder: StackFolder, stack: Mapping[str, str], modules: Sequence[str], settings: AnalyzerSettings
 ) -> tuple[Application, ...]:
-    """The processes of the application: an analyzer for each module, and the sink.
+    """The processes of the application: an analyzer for each module, the sink and the gateway.
 
     Args:
         stack: settings that lead to the local servers; they take precedence over the environment.
@@ -70,9 +71,9 @@ def application(
     commands |= {f"analyzer.{_short_name(module)}": ("analyzer", "--module", module) for module in modules}
     if len(commands) < len(modules):
         raise AnalysisError(ErrorCode.USAGE, f"two of the modules {', '.join(modules)} have the same name")
-    commands["sink"] = ("sink",)
+    commands |= {"sink": ("sink",), "gateway": ("gateway",)}
     return tuple(
-        Application(name, folder, settings.drain_timeout_s, arguments, environment)
+        Application(name, folder, settings.drain_timeout_s, arguments, environment, _ports(name, environment))
         for name, arguments in commands.items()
     )
 
@@ -81,7 +82,15 @@ def recorded_application(
     folder: StackFolder, names: Iterable[str], settings: AnalyzerSettings
 ) -> tuple[Application, ...]:
     """Processes of the application that were started earlier, to look at and to stop."""
-    return tuple(Application(name, folder, settings.drain_timeout_s) for name in names)
+    return tuple(
+        Application(name, folder, settings.drain_timeout_s, ports=_ports(name, os.environ)) for name in names
+    )
+
+
+def _ports(name: str, environment: Mapping[str, str]) -> tuple[Port, ...]:
+    if name != "gateway":
+        return ()
+    return (Port(load(LocalSettings, environment).gateway_port, "LOCAL_GATEWAY_PORT"),)
 
 
 def _without_proxy(environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.local import kafka
 from infra.local.application import Application, application, recorded_application
-from infra.local.component import Component
+from infra.local.component import LOOPBACK, Component
 from infra.local.launch import State, halt, inspect, launch
 from infra.local.postgres import Postgres
 from infra.local.provision import provision
@@ -61,7 +61,7 @@ class Stack:
         """
         ports = {
             variable(LocalSettings, field): str(getattr(self._settings, field))
-            for field in ("kafka_port", "s3_port", "postgres_port")
+            for field in ("kafka_port", "s3_port", "postgres_port", "gateway_port")
         }
         return {
             **ports,
@@ -74,6 +74,7 @@ class Stack:
             "S3_ACCESS_KEY_ID": self._credentials.s3_access_key_id,
             "S3_SECRET_ACCESS_KEY": self._credentials.s3_secret_access_key,
             "DATABASE_URL": self._postgres.url,
+            "GATEWAY_ADDRESS": f"{LOOPBACK}:{self._settings.gateway_port}",
         }
 
     def up(self, services_only: bool = False, modules: Sequence[str] = ()) -> None:

@@ -11,8 +11,8 @@ from psycopg2.extras import RealDictCursor
 from infra.postgres import Connection
 from infra.sql import statements
 from infra.terminal import table_console
-from producers.demo.drawing import annotate
 from producers.demo.samples import Sample
+from producers.drawing import annotate
 from producers.output import describe_detections, printable
 from schemas.messages import Detection, Status
 

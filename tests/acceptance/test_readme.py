@@ -32,6 +32,7 @@ def run(script: str, given: Mapping[str, str], timeout_s: float = 240) -> str:
     """Runs a block of the README with the addresses and the folder of this test's stack."""
     local = given["LOCAL_DIR"]
     script = script.replace("127.0.0.1:29092", f"127.0.0.1:{given['LOCAL_KAFKA_PORT']}")
+    script = script.replace("127.0.0.1:8000", f"127.0.0.1:{given['LOCAL_GATEWAY_PORT']}")
     script = script.replace(".local/", f"{local}/")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],

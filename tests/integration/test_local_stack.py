@@ -317,11 +317,11 @@ def test_the_application_starts_and_stops_with_the_stack(up: OwnStack) -> None:
     assert "analyzer.no-such-module ended while it started" in failed.err
     assert "module_not_found" in failed.err
     assert up.run("up", "--module", "dummy").code == ExitCode.OK
-    assert up.states() == dict.fromkeys((*SERVERS, "analyzer.dummy", "sink"), "ready")
+    assert up.states() == dict.fromkeys((*SERVERS, "analyzer.dummy", "gateway", "sink"), "ready")
     lines = up.run("logs", "analyzer", "-n", "5").out.splitlines()
     assert lines
     assert not any(line.startswith("kafka") for line in lines)
-    assert up.down() == ["analyzer.dummy", "sink", *SERVERS]
+    assert up.down() == ["analyzer.dummy", "gateway", "sink", *SERVERS]
     assert up.processes() == []
 
 

@@ -13,13 +13,21 @@ from schemas.errors import AnalysisError, ErrorCode
 SETTINGS = AnalyzerSettings(drain_timeout_s=7)
 
 
-def test_an_analyzer_for_each_module_and_one_sink(tmp_path: Path) -> None:
+def test_an_analyzer_for_each_module_one_sink_and_one_gateway(tmp_path: Path) -> None:
     modules = ["faces", "./my folder/", "package.path:Class", "/some/where/places"]
-    found = application(StackFolder(tmp_path), {}, modules, SETTINGS)
+    found = application(StackFolder(tmp_path), {"LOCAL_GATEWAY_PORT": "8001"}, modules, SETTINGS)
     names = [each.name for each in found]
-    assert names == ["analyzer.faces", "analyzer.my_folder", "analyzer.Class", "analyzer.places", "sink"]
+    assert names == [
+        "analyzer.faces",
+        "analyzer.my_folder",
+        "analyzer.Class",
+        "analyzer.places",
+        "sink",
+        "gateway",
+    ]
     assert found[1].command().argv[-3:] == ("analyzer", "--module", "./my folder/")
-    assert found[-1].command().argv[-1:] == ("sink",)
+    assert [each.command().argv[-1] for each in found[-2:]] == ["sink", "gateway"]
+    assert found[-1].address == "http://127.0.0.1:8001"
 
 
 def test_modules_of_the_same_name_are_refused(tmp_path: Path) -> None:
@@ -34,7 +42,7 @@ def test_the_stack_takes_precedence_over_the_environment(
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "production:9092")
     monkeypatch.setenv("ANALYZER_WORKERS", "3")
     stack = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    (sink,) = application(StackFolder(tmp_path), stack, [], SETTINGS)
+    sink, _ = application(StackFolder(tmp_path), stack, [], SETTINGS)
     env = sink.command().env
     assert env["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:1"
     assert env["ANALYZER_WORKERS"] == "3"
@@ -44,7 +52,7 @@ def test_the_stack_takes_precedence_over_the_environment(
 def test_no_proxy_stands_before_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "one.example")
     monkeypatch.setenv("no_proxy", "other.example")
-    (sink,) = application(StackFolder(tmp_path), {}, [], SETTINGS)
+    sink, _ = application(StackFolder(tmp_path), {}, [], SETTINGS)
     env = sink.command().env
     assert env["NO_PROXY"] == env["no_proxy"] == "one.example,other.example,127.0.0.1"
 
@@ -75,7 +83,7 @@ def test_the_code_of_the_current_folder_is_not_taken_for_ours(
 def test_ready_when_the_process_says_so_and_not_by_an_old_word(tmp_path: Path) -> None:
     folder = StackFolder(tmp_path)
     folder.create()
-    (sink,) = application(folder, {}, [], SETTINGS)
+    sink, _ = application(folder, {}, [], SETTINGS)
     said = Path(sink.command().env[READY_FILE])
     said.touch()
     assert sink.ready()
@@ -84,6 +92,6 @@ def test_ready_when_the_process_says_so_and_not_by_an_old_word(tmp_path: Path) -
 
 
 def test_stopping_waits_longer_than_draining_takes(tmp_path: Path) -> None:
-    (sink,) = application(StackFolder(tmp_path), {}, [], SETTINGS)
+    sink, _ = application(StackFolder(tmp_path), {}, [], SETTINGS)
     ((_, patience_s),) = sink.stop_steps
     assert patience_s > SETTINGS.drain_timeout_s

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from producers.demo.drawing import LEAST_SIDE_PX, annotate, label_colour, label_text
+from producers.drawing import LEAST_SIDE_PX, annotate, label_colour, label_text
 from schemas.messages import Box, Detection, Label
 
 WHITE = (255, 255, 255)

@@ -44,7 +44,8 @@ def make_app(services: Services) -> FastAPI:
         max_bytes=settings.max_request_bytes,
         timeout_s=settings.upload_timeout_s,
     )
-    app.add_middleware(Guard, keys=settings.api_keys)
+    open_to_others = bool(settings.api_keys) or settings.allow_anonymous
+    app.add_middleware(Guard, keys=settings.api_keys, only_here=not open_to_others)
     handle_problems(app)
     for routes in (images, results, stream, stats, dead_letters):
         app.include_router(routes.router, prefix="/api/v1")

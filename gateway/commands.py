@@ -11,6 +11,7 @@ from infra import logs
 from infra.exit_codes import ExitCode
 from infra.lifecycle import StopSignals, announce_ready
 from infra.settings import (
+    AnalyzerSettings,
     DatabaseSettings,
     GatewaySettings,
     KafkaSettings,
@@ -41,7 +42,9 @@ def gateway() -> None:
     logs.configure()
     settings = load(GatewaySettings)
     host, port = _address(settings)
-    services = Services.make(settings, load(KafkaSettings), load(S3Settings), load(DatabaseSettings))
+    services = Services.make(
+        settings, load(KafkaSettings), load(S3Settings), load(DatabaseSettings), load(AnalyzerSettings)
+    )
     config = uvicorn.Config(
         make_app(services),
         host=host,
@@ -70,9 +73,9 @@ def _watch(server: "uvicorn.Server", feed: "Feed", stopping: threading.Event) ->
     else:
         announce_ready()
     stopping.wait()
+    server.should_exit = True
     # Streams never end by themselves.
     feed.dismiss()
-    server.should_exit = True
 
 
 def _address(settings: GatewaySettings) -> tuple[str, int]:

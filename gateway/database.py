@@ -4,11 +4,15 @@ import queue
 from collections.abc import Callable
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
 import psycopg2
+import psycopg2.errors
 
+from gateway.problems import Refused
 from infra.postgres import Connection, Cursor, DatabaseUnavailable, address, connect, transaction
 from infra.settings import DatabaseSettings
+from schemas.errors import ErrorCode
 
 T = TypeVar("T")
 
@@ -28,6 +32,7 @@ class Database:
         self._settings = settings
         self._statement_timeout_ms = int(statement_timeout_s * 1000)
         self._idle: queue.LifoQueue[Connection | None] = queue.LifoQueue()
+        self._places = anyio.CapacityLimiter(size)
         self._threads = anyio.CapacityLimiter(size)
         for _ in range(size):
             self._idle.put(None)
@@ -37,19 +42,32 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the server is away, or too busy to answer in time.
+            Refused: a value of the query's is none that a column could hold.
         """
-        return await anyio.to_thread.run_sync(self._read, query, limiter=self._threads)
+        token = object()
+        try:
+            with anyio.fail_after(WAIT_S):
+                await self._places.acquire_on_behalf_of(token)
+        except TimeoutError:
+            raise DatabaseUnavailable(address(self._settings), "all connections are in use") from None
+        try:
+            return await anyio.to_thread.run_sync(self._read, query, limiter=self._threads)
+        finally:
+            self._places.release_on_behalf_of(token)
 
     def _read(self, query: Callable[[Cursor], T]) -> T:
-        try:
-            connection = self._idle.get(timeout=WAIT_S)
-        except queue.Empty:
-            raise DatabaseUnavailable(address(self._settings), "all connections are in use") from None
+        connection = self._idle.get_nowait()
         try:
             if connection is None or connection.closed:
                 connection = self._connect()
             with transaction(connection) as cursor:
                 return query(cursor)
+        except (ValueError, psycopg2.DataError) as error:
+            # A NUL in a text, a number beyond its column: the caller's.
+            raise Refused(ErrorCode.USAGE, str(error).strip().partition("\n")[0]) from None
+        except psycopg2.errors.UndefinedTable:
+            what = "the database has no tables yet; `analysis migrate` makes them"
+            raise Refused(ErrorCode.DATABASE_NOT_MIGRATED, what) from None
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             # A query that was cancelled, or a connection that broke: a new one is good after both.
             _close(connection)

@@ -1,5 +1,6 @@
 """`/api/v1/dead-letters`: what nobody could answer, and publishing it again."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import anyio
@@ -11,7 +12,7 @@ from fastapi.responses import Response
 from gateway.openapi import json_of, problems
 from gateway.problems import Refused
 from gateway.services import Given
-from producers.dead_letters import DeadLetterBox, Letter, LetterId, Replayer, Selection, State, histogram
+from producers.dead_letters import DeadLetterBox, Letter, LetterId, Replayer, Selection, State
 from schemas.errors import ErrorCode
 
 router = APIRouter()
@@ -68,7 +69,7 @@ async def list_dead_letters(
     letters: list[Letter] = await _read(box.letters, Selection(code=code))
     found = [letter for letter in letters if state in (None, letter.state)]
     found.sort(key=lambda letter: (letter.reason.failed_at, letter.id), reverse=True)
-    counts = {code: count for (_, code), count in histogram(found).most_common()}
+    counts = dict(Counter(letter.reason.code or "?" for letter in found).most_common())
     answer = DeadLetters([_shown(letter) for letter in found[:limit]], counts)
     return Response(msgspec.json.encode(answer), media_type="application/json")
 

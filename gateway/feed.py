@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.2
 AGAIN_S = 1.0
 BATCH = 200
-REMEMBERED = 2000
+REMEMBERED, REMEMBERED_EACH = 2000, 50
 """Requests whose answers are kept for those who ask before the sink has stored them."""
 BACKLOG = 2000
 """Events that a slow listener may be behind; beyond that it is sent away, and comes back by its last one."""
@@ -39,6 +39,8 @@ class Event(msgspec.Struct, frozen=True):
 
     result: Result
     encoded: bytes
+    partition: int
+    offset: int
     after: Positions
     """Where to go on reading after it."""
 
@@ -60,8 +62,9 @@ class Listener:
 
     def dismiss(self) -> None:
         """Called by the feed: nothing comes any more."""
-        self._dismissed = True
-        self._events.put_nowait(None)
+        if not self._dismissed:
+            self._dismissed = True
+            self._events.put_nowait(None)
 
     async def next(self, timeout_s: float) -> Event | None:
         """The next result; None where none came in time.
@@ -117,7 +120,8 @@ class Expected:
 class Feed:
     """Follows the results and the dead letters from the moment of its start, in a thread of its own.
 
-    While Kafka is away nothing comes, and `connected` is False; what was committed meanwhile comes later.
+    While Kafka is away nothing comes; what was committed meanwhile comes later. `connected` tells whether
+    Kafka has answered since the last failure that ended the reading.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -129,12 +133,26 @@ class Feed:
         self._recent: OrderedDict[str, list[Result]] = OrderedDict()
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun = asyncio.Event()
+        self._ending = False
         self._thread = threading.Thread(target=self._follow, name="feed", daemon=True)
 
     def start(self) -> None:
         """Begins; to be called on the event loop that all others use it from."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
+
+    async def begun(self, timeout_s: float) -> bool:
+        """Waits until it is known where the results stand; whether it is, after this time.
+
+        Raises:
+            Dismissed: the process ends.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), timeout_s)
+        if self._ending:
+            raise Dismissed
+        return self._begun.is_set()
 
     def dismiss(self) -> None:
         """Sends all listeners away; may be called from any thread."""
@@ -195,16 +213,18 @@ class Feed:
             self._stopping.wait(AGAIN_S)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        assert self._loop is not None
-        with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(function, *arguments)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(function, *arguments)
 
     def _dismiss(self) -> None:
+        self._ending = True
         for listener in self._listeners:
             listener.dismiss()
 
     def _begin(self, start: Mapping[tuple[str, int], int]) -> None:
         self.connected = True
+        self._begun.set()
         for (topic, partition), offset in start.items():
             if topic == self._kafka.results_topic:
                 self.positions[partition] = offset
@@ -231,12 +251,15 @@ class Feed:
         for expected in self._expected.get(result.request_id, ()):
             expected.take(result)
         if self._listeners:
-            event = Event(result, message.value() or b"", dict(self.positions))
+            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+            event = Event(result, message.value() or b"", partition, offset, dict(self.positions))
             for listener in self._listeners:
                 listener.put(event)
 
     def _remember(self, result: Result) -> None:
-        self._recent.setdefault(result.request_id, []).insert(0, result)
+        answers = self._recent.setdefault(result.request_id, [])
+        answers.insert(0, result)
+        del answers[REMEMBERED_EACH:]
         self._recent.move_to_end(result.request_id)
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)

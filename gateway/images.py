@@ -17,7 +17,7 @@ from gateway.openapi import json_of, problems, shape_of
 from gateway.problems import Refused
 from gateway.results import answers_to
 from gateway.services import Given, Services
-from gateway.uploads import MAX_PIXELS, Accepted, JsonRequest, Taken, Upload, Wish, read_json
+from gateway.uploads import Accepted, JsonRequest, Taken, Upload, Wish, read_json
 from infra.images.decoding import open_image
 from infra.s3 import S3Unavailable
 from infra.settings import GatewaySettings
@@ -105,7 +105,9 @@ async def post_images(
     uploads, wish = await _read(request, services)
     services.rates.take(request.state.caller, len(uploads))
     seconds = min(_wait_s(wait, prefer), services.settings.max_wait_s)
-    taken = await services.desk.take(uploads, msgspec.structs.replace(wish, wait_s=seconds), idempotency_key)
+    # Keys of different callers are different keys.
+    name = None if idempotency_key is None else f"{request.state.caller}/{idempotency_key}"
+    taken = await services.desk.take(uploads, msgspec.structs.replace(wish, wait_s=seconds), name)
     return _answer(taken)
 
 
@@ -294,7 +296,7 @@ async def show_preview(
     """The image upright and small, for lists."""
     result = (await answers_to(services, request_id))[0]
     content = await services.in_store(_read_whole, services, result)
-    small = await services.in_store(_shrink, content, size)
+    small = await services.decode(_shrink, content, size, services.max_pixels)
     return Response(small, media_type="image/webp", headers={"Cache-Control": FOR_EVER})
 
 
@@ -328,7 +330,7 @@ async def show_annotated(
         raise Refused(ErrorCode.REQUEST_NOT_FOUND, f"{module!r} has not answered {request_id!r} (yet)")
     result = of_module[0]
     content = await services.in_store(_read_whole, services, result)
-    drawn = await services.in_store(_draw, content, result, min_score, size, kind)
+    drawn = await services.decode(_draw, content, result, min_score, size, kind, services.max_pixels)
     return Response(drawn, media_type=f"image/{kind}", headers={"Cache-Control": "private, max-age=3600"})
 
 
@@ -344,8 +346,8 @@ def _read_whole(services: Services, result: Result) -> bytes:
         return content
 
 
-def _shrink(content: bytes, size_px: int) -> bytes:
-    opened = open_image(content, MAX_PIXELS)
+def _shrink(content: bytes, size_px: int, max_pixels: int) -> bytes:
+    opened = open_image(content, max_pixels)
     opened.reduce(size_px)
     image = opened.pixels()
     image.thumbnail((size_px, size_px))
@@ -354,8 +356,10 @@ def _shrink(content: bytes, size_px: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(content: bytes, result: Result, min_score: float, size_px: int, kind: str) -> bytes:
-    opened = open_image(content, MAX_PIXELS)
+def _draw(
+    content: bytes, result: Result, min_score: float, size_px: int, kind: str, max_pixels: int
+) -> bytes:
+    opened = open_image(content, max_pixels)
     width_px = opened.header.width_px
     opened.reduce(size_px)
     image = opened.pixels()

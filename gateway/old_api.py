@@ -52,7 +52,7 @@ async def index(
     request: Request,
     services: Given,
     token: str | None = None,
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[int, Query(ge=1, le=10**9)] = 1,
 ) -> Response:
     """A page of everything that was analyzed, or the one with this token."""
     wanted = Wanted(request_ids=() if token is None else (token,))

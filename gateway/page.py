@@ -23,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 async def root(request: Request, services: Given, token: str | None = None, page: int = 1) -> Response:
     """The page, for a browser; the old server's list for anybody else."""
     if "text/html" not in request.headers.get("accept", ""):
-        return await index(request, services, token, max(1, page))
+        return await index(request, services, token, min(max(1, page), 10**9))
     return FileResponse(
         STATIC / "index.html",
         headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "Vary": "Accept"},

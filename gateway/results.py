@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
+import anyio.to_thread
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -154,11 +155,11 @@ Encode = Callable[[Sequence[Result], bool], bytes]
 
 
 async def _export(services: Services, filters: Wanted, page: Page, encode: Encode) -> AsyncIterator[bytes]:
-    yield encode(page.results, True)
+    yield await anyio.to_thread.run_sync(encode, page.results, True)
     while page.cursor is not None:
         filters = replace(filters, before=read_cursor(page.cursor))
         page = await _page(services, filters, EXPORT_PAGE)
-        yield encode(page.results, False)
+        yield await anyio.to_thread.run_sync(encode, page.results, False)
 
 
 def _as_ndjson(results: Sequence[Result], _: bool) -> bytes:

@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
+HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS = {
@@ -40,11 +41,14 @@ class Guard:
 
     Args:
         keys: what a caller must show as `Authorization: Bearer …`; with none everybody may come in.
+        only_here: whether it is to be asked for by a name of this machine: the name of a stranger's site may
+            lead a browser here, whose scripts would then be of our origin.
     """
 
-    def __init__(self, app: Any, keys: Iterable[str]) -> None:
+    def __init__(self, app: Any, keys: Iterable[str], *, only_here: bool) -> None:
         self._app = app
         self._digests = [_digest(key) for key in keys]
+        self._only_here = only_here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
@@ -53,6 +57,10 @@ class Guard:
             return
         sends = _with_headers(send)
         headers = Headers(scope=scope)
+        if self._only_here and _host(headers.get("host", "")) not in HERE:
+            what = f"{headers.get('host')!r} is no name of this machine (GATEWAY_API_KEYS opens it to others)"
+            await response(ErrorCode.ORIGIN_REFUSED, what)(scope, receive, sends)
+            return
         if scope["method"] not in READING and not _same_origin(headers):
             what = f"the page at {headers.get('origin')} may not write here"
             await response(ErrorCode.ORIGIN_REFUSED, what)(scope, receive, sends)
@@ -113,7 +121,17 @@ class Rates:
 def _same_origin(headers: Headers) -> bool:
     """Whether a browser says that a page of ours asks, or no browser asks at all."""
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
+
+
+def _host(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _with_headers(send: Send) -> Send:

@@ -123,7 +123,7 @@ def _lags(kafka: KafkaSettings, modules: list[str]) -> dict[str, int]:
         reader.open("end")
         admin = make_admin(kafka)
         return {module: _lag(admin, f"analyzer.{module}", reader.start) for module in modules}
-    except (KafkaException, AnalysisError):
+    except (KafkaException, AnalysisError, TimeoutError):
         return {}
     finally:
         reader.close()
@@ -133,5 +133,5 @@ def _lag(admin: AdminClient, group: str, ends: Offsets) -> int:
     partitions = [TopicPartition(*where) for where in ends]
     asked = [ConsumerGroupTopicPartitions(group, partitions)]
     (future,) = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_S).values()
-    committed = future.result(ANSWER_S).topic_partitions
+    committed = future.result(ANSWER_S + 1).topic_partitions
     return sum(ends[one.topic, one.partition] - max(0, one.offset) for one in committed)

@@ -2,31 +2,44 @@
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Mapping
-from typing import Annotated
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Annotated, cast
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import Message
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from gateway.feed import Dismissed, Event, Positions
+from gateway.feed import Dismissed, Event, Listener, Positions
 from gateway.openapi import problems
 from gateway.problems import Refused
 from gateway.services import Given, Services
 from infra.settings import KafkaSettings
 from producers.reader import TopicReader
 from producers.results import ResultFilter, read_result
-from schemas.errors import AnalysisError, ErrorCode
+from schemas.errors import ErrorCode
 from schemas.messages import Status
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 
 HEARTBEAT_S = 10.0
 RETRY_MS = 2000
 CATCHING_UP = 1000
 """Events that are read ahead for one who comes back."""
+CATCHING_UP_AT_ONCE = 4
+"""Listeners whose past is read at the same time; the others wait."""
+LOOK_S = 1.0
+MOST = 2**62
+"""Beyond any offset."""
+HEARTBEAT = b": still here\n\n"
+DONE = cast("Event", object())
+"""Ends what was missed."""
+
+_catching_up_at_once = asyncio.Semaphore(CATCHING_UP_AT_ONCE)
 
 
 @router.get(
@@ -71,30 +84,52 @@ def read_event_id(text: str) -> dict[int, int]:
     """
     try:
         pairs = (part.split(".") for part in text.split("-")) if text else ()
-        return {int(partition): int(offset) for partition, offset in pairs}
+        place = {int(partition): int(offset) for partition, offset in pairs}
+        if all(0 <= number <= MOST for pair in place.items() for number in pair):
+            return place
     except ValueError:
-        raise Refused(ErrorCode.USAGE, f"Last-Event-ID: {text!r} is not one that this service gave") from None
+        pass
+    raise Refused(ErrorCode.USAGE, f"Last-Event-ID: {text[:80]!r} is not one that this service gave")
 
 
 async def _events(
     services: Services, wanted: ResultFilter, since: Mapping[int, int] | None
 ) -> AsyncIterator[bytes]:
     """Ends where something would be lost: the client comes back with the last id that it has read."""
-    with services.feed.listening() as listener:
-        yield f"retry: {RETRY_MS}\nid: {event_id(listener.start if since is None else since)}\n\n".encode()
-        try:
-            if since is not None:
-                async for event in _missed(services, since, listener.start):
-                    if wanted.matches(event.result):
+    try:
+        # Before that nobody knows what was missed.
+        while not await services.feed.begun(HEARTBEAT_S):
+            yield HEARTBEAT
+        with services.feed.listening() as listener:
+            start = listener.start if since is None else since
+            yield f"retry: {RETRY_MS}\nid: {event_id(start)}\n\n".encode()
+            said_at_s = time.monotonic()
+            async with contextlib.aclosing(_all_events(services, listener, start)) as events:
+                async for event in events:
+                    if event is not None and wanted.matches(event.result):
                         yield _encoded(event)
-            while True:
-                live = await listener.next(HEARTBEAT_S)
-                if live is None:
-                    yield b": still here\n\n"
-                elif wanted.matches(live.result):
-                    yield _encoded(live)
-        except (Dismissed, Interrupted):
-            return
+                    elif time.monotonic() - said_at_s < HEARTBEAT_S:
+                        continue
+                    else:
+                        # One that waits for something rare need not begin here again.
+                        yield HEARTBEAT if event is None else f"id: {event_id(event.after)}\n\n".encode()
+                    said_at_s = time.monotonic()
+    except (Dismissed, Interrupted):
+        return
+
+
+async def _all_events(
+    services: Services, listener: Listener, since: Positions
+) -> AsyncGenerator[Event | None]:
+    """What was committed since, then what comes; None now and then while nothing does."""
+    async with contextlib.aclosing(_missed(services, since, listener.start)) as missed:
+        async for event in missed:
+            yield event
+    while True:
+        live = await listener.next(LOOK_S)
+        # Another gateway may have been further when the client's last event came from there.
+        if live is None or live.offset >= since.get(live.partition, 0):
+            yield live
 
 
 class Interrupted(Exception):
@@ -105,20 +140,24 @@ def _encoded(event: Event) -> bytes:
     return b"event: result\nid: %s\ndata: %s\n\n" % (event_id(event.after).encode(), event.encoded)
 
 
-async def _missed(services: Services, since: Mapping[int, int], until: Positions) -> AsyncIterator[Event]:
-    """What was committed between an event and the listener's begin.
+async def _missed(services: Services, since: Positions, until: Positions) -> AsyncGenerator[Event | None]:
+    """What was committed between an event and the listener's begin; None now and then while nothing comes.
 
     Raises:
         Interrupted: Kafka does not answer.
     """
     if all(since.get(partition, end) >= end for partition, end in until.items()):
         return
-    catching_up = CatchingUp(services.kafka, since, until)
-    try:
-        while (event := await asyncio.to_thread(catching_up.next)) is not None:
-            yield event
-    finally:
-        catching_up.stop()
+    async with _catching_up_at_once:
+        catching_up = CatchingUp(services.kafka, since, until)
+        try:
+            while True:
+                found = await asyncio.to_thread(catching_up.next)
+                if found is DONE:
+                    return
+                yield found
+        finally:
+            catching_up.stop()
 
 
 class CatchingUp:
@@ -128,17 +167,20 @@ class CatchingUp:
         self._kafka = kafka
         self._after = {partition: since.get(partition, end) for partition, end in until.items()}
         self._until = until
-        self._found: queue.Queue[Event | Interrupted | None] = queue.Queue(CATCHING_UP)
+        self._found: queue.Queue[Event | Interrupted] = queue.Queue(CATCHING_UP)
         self._stopping = threading.Event()
         threading.Thread(target=self._run, name="catching up", daemon=True).start()
 
     def next(self) -> Event | None:
-        """The next result; None at the end.
+        """The next result; None where none came in time, and `DONE` at the end.
 
         Raises:
             Interrupted: Kafka does not answer.
         """
-        found = self._found.get()
+        try:
+            found = self._found.get(timeout=LOOK_S)
+        except queue.Empty:
+            return None
         if isinstance(found, Interrupted):
             raise found
         return found
@@ -160,10 +202,11 @@ class CatchingUp:
                 message = reader.poll(0.2)
                 if message is not None:
                     self._take(message)
-        except (AnalysisError, KafkaException) as error:
+        except Exception as error:
+            logger.exception("what a listener missed cannot be read")
             self._found.put(Interrupted(str(error)))
         else:
-            self._found.put(None)
+            self._found.put(DONE)
         finally:
             reader.close()
 
@@ -173,4 +216,4 @@ class CatchingUp:
         # What lies beyond comes to the listener.
         if offset < self._until[partition] and result is not None:
             self._after[partition] = offset + 1
-            self._found.put(Event(result, message.value() or b"", dict(self._after)))
+            self._found.put(Event(result, message.value() or b"", partition, offset, dict(self._after)))

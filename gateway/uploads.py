@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID, uuid5
@@ -15,6 +16,7 @@ from gateway.feed import Expected, Feed
 from gateway.problems import Refused
 from infra.images.decoding import open_image
 from infra.images.errors import ImageError
+from infra.kafka import KafkaUnavailable
 from producers.client import AnalysisClient, Submission
 from producers.errors import RequestNotPublished
 from producers.sources import read_reference
@@ -24,7 +26,6 @@ from schemas.references import check_reference
 
 NAMES = UUID("6f6f2d4e-5d0a-4f0e-9d1c-1f6e6f0f7a11")
 """Namespace of the ids that are made from an Idempotency-Key."""
-MAX_PIXELS = 200_000_000
 THUMB_PX = 64
 MAX_NAME_CHARS = 255
 PUBLISH_S = 10.0
@@ -58,12 +59,20 @@ class Desk:
     """Takes images in: all of a request's are stored before the first is asked for."""
 
     def __init__(
-        self, client: AnalysisClient, feed: Feed, allowed_buckets: Sequence[str], threads: int
+        self,
+        client: AnalysisClient,
+        feed: Feed,
+        allowed_buckets: Sequence[str],
+        threads: int,
+        decoding: anyio.CapacityLimiter,
+        max_pixels: int,
     ) -> None:
         self._client = client
         self._feed = feed
         self._allowed_buckets = allowed_buckets
         self._threads = anyio.CapacityLimiter(threads)
+        self._decoding = decoding
+        self._max_pixels = max_pixels
 
     async def take(self, uploads: Sequence[Upload], wish: Wish, name: str | None = None) -> "Taken":
         """Checks, stores and publishes, and waits for answers where that is wished.
@@ -75,12 +84,16 @@ class Desk:
         Raises:
             ImageError: a file is no image that the service reads.
             DecodeError: a reference or attribute breaks its rule.
-            S3Unavailable, KafkaUnavailable: nothing is accepted; the same request may be sent again.
+            S3Unavailable: nothing is accepted; the same request may be sent again.
+            KafkaUnavailable, RequestNotPublished: some may be; under the same name it may be sent again.
         """
+        if not self._feed.connected:
+            raise KafkaUnavailable(self._client.kafka)
         names = [_request_id(name, number) for number in range(len(uploads))]
         for upload in uploads:
             if isinstance(upload.source, bytes):
-                await self._in_thread(check_image, upload.name, upload.source)
+                check = partial(check_image, upload.name, upload.source, self._max_pixels)
+                await anyio.to_thread.run_sync(check, limiter=self._decoding)
             else:
                 check_reference(upload.source, self._allowed_buckets)
         stored = await asyncio.gather(
@@ -122,7 +135,7 @@ class Taken(msgspec.Struct, frozen=True):
     """Whether all of it was answered in time."""
 
 
-def check_image(name: str, content: bytes) -> None:
+def check_image(name: str, content: bytes, max_pixels: int) -> None:
     """Makes sure that a file is an image that the analyzer will read, by decoding it.
 
     Raises:
@@ -131,7 +144,7 @@ def check_image(name: str, content: bytes) -> None:
     try:
         if not content:
             raise ImageError(ErrorCode.OBJECT_EMPTY, "the file holds zero bytes")
-        opened = open_image(content, MAX_PIXELS)
+        opened = open_image(content, max_pixels)
         # A small scale is enough to see whether the data is whole.
         opened.reduce(THUMB_PX)
         opened.pixels()

@@ -1,6 +1,7 @@
 """The dead-letter topic: what lies on it, and publishing it again."""
 
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ API_TIMEOUT_S = 30.0
 TRANSACTION_TIMEOUT_MS = 60_000
 FRAMING_BYTES = 1024
 _POLL_S = 0.5
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 _REFUSALS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
 
@@ -67,7 +69,7 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
             InvalidArgument: the text is none.
         """
         partition, dash, offset = text.partition("-")
-        if not (dash and partition.isdecimal() and offset.isdecimal()):
+        if not (dash and _NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
             raise InvalidArgument(f"{text!r} is no dead letter's id, such as 0-15")
         return cls(int(partition), int(offset))
 

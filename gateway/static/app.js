@@ -138,8 +138,10 @@ let queue = [];
 function come(result) {
   state.seen += 1;
   if (!fits(result)) return tell();
-  if (state.paused) state.held.push(result);
-  else queue.push(result);
+  const list = state.paused ? state.held : queue;
+  list.push(result);
+  // A tab that nobody looks at must not keep everything.
+  if (list.length > SHOWN) { list.shift(); state.leftOut += 1; }
   tell();
 }
 
@@ -150,6 +152,7 @@ setInterval(() => {
   state.leftOut += queue.length - newest.length;
   queue = [];
   for (const result of newest) {
+    if (state.results.some((one) => same(one, result))) continue;
     state.results.unshift(result);
     grid.prepend(card(result, true));
   }
@@ -165,7 +168,8 @@ function listen() {
   stream.addEventListener("result", (event) => come(JSON.parse(event.data)));
   stream.addEventListener("error", () => {
     mark("away", "the gateway does not answer; trying again");
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+    // It does not try again by itself, and has forgotten where it was.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => { listen(); load(); }, 2000);
   });
 }
 

@@ -95,6 +95,7 @@ function listDetections(result, drawing) {
 function listFacts(result) {
   const image = result.image;
   const facts = {
+    ...result.attributes,
     status: result.error ? `failed: ${result.error.message} (${result.error.code})` : "ok",
     module: `${result.module.name} ${result.module.version}`,
     size: image.width_px ? `${image.width_px} × ${image.height_px}, ${image.format}` : "not read",
@@ -102,7 +103,6 @@ function listFacts(result) {
     request: result.request_id,
     analyzed: new Date(result.analyzed_at).toLocaleString(),
     source: `${result.source.topic}[${result.source.partition}]@${result.source.offset}`,
-    ...result.attributes,
   };
   const parts = Object.entries(facts).flatMap(([name, value]) => {
     const term = document.createElement("dt"), text = document.createElement("dd");

@@ -376,6 +376,11 @@ def test_browsers_are_told_to_be_careful(client: httpx.Client) -> None:
         assert "server" not in headers
 
 
+def test_without_the_object_store_nothing_is_accepted(service: Service) -> None:
+    with gateway(service, S3_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}") as (client, _):
+        problem(post(client, ("a.jpg", images.jpeg())), 503, "s3_unavailable")
+
+
 def test_without_servers_it_says_which_is_away(service: Service) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     away = {
@@ -390,7 +395,7 @@ def test_without_servers_it_says_which_is_away(service: Service) -> None:
             assert client.get("/readyz").status_code == 503
             for answer, code in (
                 (client.get("/api/v1/results"), "database_unavailable"),
-                (post(client, ("a.jpg", images.jpeg())), "s3_unavailable"),
+                (post(client, ("a.jpg", images.jpeg())), "kafka_unavailable"),
                 (client.post("/api/v1/images", json={"images": ["s3://uploads/a"]}), "kafka_unavailable"),
             ):
                 problem(answer, 503, code)
@@ -469,3 +474,29 @@ def test_the_openapi_document_names_everything(client: httpx.Client) -> None:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["description"], f"{method} {path}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/results/%00",
+        "/api/v1/results?module=%00",
+        "/api/v1/results?attribute=a%3D%00",
+        "/analyzer/?page=99999999999999999999",
+        f"/api/v1/dead-letters/0-{'9' * 5000}/replay",
+    ],
+)
+def test_odd_values_are_the_callers_fault(client: httpx.Client, path: str) -> None:
+    method = "POST" if path.endswith("/replay") else "GET"
+    problem(client.request(method, path), 400, "usage")
+
+
+def test_an_id_beyond_any_offset_is_refused(client: httpx.Client) -> None:
+    strange = {"Last-Event-ID": "0.99999999999999999999-1.0"}
+    problem(client.get("/api/v1/stream", headers=strange), 400, "usage")
+
+
+def test_the_name_of_another_site_leads_nowhere(client: httpx.Client) -> None:
+    for host in ("elsewhere.example:8000", "[", ""):
+        problem(client.get("/api/v1/results", headers={"Host": host}), 403, "origin_refused")
+    assert client.get("/api/v1/results", headers={"Host": "localhost:8000"}).status_code == 200

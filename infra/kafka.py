@@ -4,10 +4,10 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -37,6 +37,10 @@ _RECOVERY = {
 }
 
 
+T = TypeVar("T")
+
+AGAIN_S = 0.2
+ASK_S = 3.0
 LEAVE_S = 0.5
 CLOSE_S = 5.0
 """After an outage close() was seen to wait for 19 s."""
@@ -47,6 +51,7 @@ _LAST_MS = 253_402_300_799_999
 
 _TRANSIENT = frozenset(
     {
+        KafkaError._DESTROY_BROKER,  # the cluster does not list it any more: it has died, say
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TIMED_OUT,
@@ -243,6 +248,26 @@ def require_broker(settings: KafkaSettings) -> None:
         raise KafkaUnavailable(settings)
 
 
+def patiently(settings: KafkaSettings, ask: Callable[[], T], timeout_s: float) -> T:
+    """Asks again while one broker of several is away and the others take its place.
+
+    Raises:
+        KafkaUnavailable: none is left.
+        KafkaException: another reason than that, or `timeout_s` are over.
+    """
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            # A partition whose leader has died is unknown to the client for a moment.
+            unknown = error.args[0].code() == KafkaError._UNKNOWN_PARTITION
+            if not (unknown or is_transient(error.args[0])) or time.monotonic() >= give_up_at:
+                raise
+        require_broker(settings)
+        time.sleep(AGAIN_S)
+
+
 def require_topics(settings: KafkaSettings, topics: Iterable[str], timeout_s: float = 10.0) -> dict[str, str]:
     """Checks that a broker answers and the topics exist; returns each topic's id.
 
@@ -250,18 +275,24 @@ def require_topics(settings: KafkaSettings, topics: Iterable[str], timeout_s: fl
         KafkaUnavailable: no broker answered within `timeout_s`.
         TopicNotFound: a topic does not exist.
     """
-    require_broker(settings)
-    admin = make_admin(settings)
     names = list(topics)
+    ask_s = min(ASK_S, timeout_s)
+
+    def describe() -> dict[str, str]:
+        # Anew each time: a client may wait in vain for the controller that it knew when it began.
+        admin = make_admin(settings)
+        futures = admin.describe_topics(TopicCollection(names), request_timeout=ask_s)
+        return {name: str(futures[name].result(ask_s + 1).topic_id) for name in names}
+
     try:
-        futures = admin.describe_topics(TopicCollection(names), request_timeout=timeout_s)
-        return {name: str(futures[name].result(timeout_s + 1).topic_id) for name in names}
+        require_broker(settings)
+        return patiently(settings, describe, timeout_s)
     except TimeoutError:
         raise KafkaUnavailable(settings) from None
     except KafkaException as error:
         reason = error.args[0]
         if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            existing = admin.list_topics(timeout=timeout_s).topics
+            existing = make_admin(settings).list_topics(timeout=timeout_s).topics
             missing = [name for name in names if name not in existing]
             raise TopicNotFound(missing[0] if missing else names[0]) from None
         if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):

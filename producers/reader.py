@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import count
 from typing import Literal, TypeAlias
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infra.kafka import KafkaUnavailable, TopicNotFound, consumer_config, is_transient, make_consumer
+from infra.kafka import (
+    KafkaUnavailable,
+    TopicNotFound,
+    consumer_config,
+    is_transient,
+    make_consumer,
+    patiently,
+)
 from infra.settings import KafkaSettings
 
 Start: TypeAlias = Literal["beginning", "end"] | int | datetime
@@ -105,13 +113,23 @@ class TopicReader:
             raise KafkaUnavailable(self._settings) from None
 
     def _partitions(self, topic: str) -> list[tuple[str, int]]:
-        metadata = self._open_consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
+        consumer = self._open_consumer
+        topics = patiently(self._settings, lambda: consumer.list_topics(topic, timeout=_ANSWER_S), _ANSWER_S)
+        metadata = topics.topics[topic]
         if metadata.error is not None:
             raise TopicNotFound(topic)
         return [(topic, partition) for partition in metadata.partitions]
 
     def _offset(self, partition: TopicPartition, start: Start) -> int:
-        low, high = self._open_consumer.get_watermark_offsets(partition, timeout=_ANSWER_S)
+        consumer, attempts = self._open_consumer, count()
+
+        def ask() -> tuple[int, int]:
+            if next(attempts):
+                # Where its leader has died, who took its place.
+                consumer.list_topics(partition.topic, timeout=_ANSWER_S)
+            return consumer.get_watermark_offsets(partition, timeout=_ANSWER_S)
+
+        low, high = patiently(self._settings, ask, _ANSWER_S)
         if start == "beginning":
             return low
         if not isinstance(start, int):
@@ -120,7 +138,10 @@ class TopicReader:
 
     def _offsets_at(self, partitions: list[TopicPartition], time: datetime) -> dict[tuple[str, int], int]:
         asked = [TopicPartition(p.topic, p.partition, int(time.timestamp() * 1000)) for p in partitions]
-        found = self._open_consumer.offsets_for_times(asked, timeout=_ANSWER_S)
+        consumer = self._open_consumer
+        found = patiently(
+            self._settings, lambda: consumer.offsets_for_times(asked, timeout=_ANSWER_S), _ANSWER_S
+        )
         return {
             (p.topic, p.partition): self._offset(p, "end") if p.offset == OFFSET_END else p.offset
             for p in found

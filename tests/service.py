@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -213,7 +214,8 @@ def new_service(folder: Path, environment: Mapping[str, str] | None = None) -> I
         },
         folder,
     )
-    topics.create(service.kafka, TopicSettings(partitions=4))
+    # As many copies as the stack has brokers for.
+    topics.create(service.kafka, msgspec.structs.replace(load(TopicSettings), partitions=4))
     yield service
 
 

@@ -10,7 +10,7 @@ from tests.chaos import servers
 from tests.chaos.run import Plan, run
 from tests.producer_support import environment
 from tests.producer_support import run as run_command
-from tests.service import new_service
+from tests.service import eventually, new_service
 from tests.stack import RunningStack, running_stack
 
 
@@ -21,8 +21,8 @@ def three_brokers() -> Iterator[RunningStack]:
         yield running
 
 
-@pytest.mark.timeout(240)
-def test_users_see_nothing_of_the_death_of_any_broker(three_brokers: RunningStack, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_a_user_sees_nothing_of_the_death_of_a_broker(three_brokers: RunningStack, tmp_path: Path) -> None:
     photo = tmp_path / "a.jpg"
     photo.write_bytes(images.jpeg(colour=(255, 0, 0)))
     with (
@@ -33,16 +33,17 @@ def test_users_see_nothing_of_the_death_of_any_broker(three_brokers: RunningStac
         analyzer.wait_ready()
         sink.wait_ready()
         env = environment(service.kafka, tmp_path / "state")
-        for broker in servers.kafka_names():
-            servers.kill(broker)
-            ended = run_command(env, "upload", str(photo), "--wait", "--timeout", "60")
-            assert ended.returncode == 0, ended.stderr
-            assert "error" not in ended.stderr.lower()
-            servers.start(broker)
-        assert [result.status for result in service.results()] == ["ok"] * 3
+        # The first: it led most of what there is, the groups and the transactions.
+        broker = servers.kafka_names()[0]
+        servers.kill(broker)
+        ended = run_command(env, "upload", str(photo), "--wait", "--timeout", "60")
+        assert ended.returncode == 0, ended.stderr
+        assert "error" not in ended.stderr.lower()
+        assert [result.status for result in service.results()] == ["ok"]
+        assert eventually(lambda: service.row_count() == 1, 60)
+        servers.start(broker)
         assert analyzer.stop() == 0
         assert sink.stop() == 0
-        assert service.row_count() == 3
 
 
 @pytest.mark.timeout(300)

@@ -1,5 +1,7 @@
 """Images that crash the process or never let go of it are found and answered, and no other suffers."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from schemas.dead_letters import DeadLetterReason
 from schemas.errors import ErrorCode
 from tests import images
 from tests.service import Running, Service, eventually, new_service, request
-from tests.stack import RunningStack
+from tests.stack import RunningStack, unique
 
 MODULE = """
 import ctypes
@@ -27,7 +29,12 @@ def leave():
 def hang():
     re.match(r"(a+)+$", "a" * 60 + "b")  # holds Python's lock throughout
 
-DEEDS = {101: crash, 102: leave, 103: hang}
+def hog():
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * 2**24)
+
+DEEDS = {101: crash, 102: leave, 103: hang, 104: hog}
 
 class Deadly(dummy.Dummy):
     name = "deadly"
@@ -130,6 +137,45 @@ def test_each_of_several_poison_images_is_found(stack: RunningStack, tmp_path: P
                 "crashes": ErrorCode.MODULE_CRASHED,
             },
         )
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group whose processes have 600 MiB together; who takes more is killed by the kernel."""
+    for parent, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        group = parent / unique("analysis-tests")
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(600 * 2**20))
+        except OSError:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+            continue
+        yield group
+        eventually(lambda: not (group / "cgroup.procs").read_text().split())  # noqa: B023 - waited for here
+        group.rmdir()
+        return
+    pytest.skip("no control group can be made here that limits memory")
+
+
+@pytest.mark.timeout(240)
+def test_an_image_that_exhausts_memory_is_found(
+    stack: RunningStack, tmp_path: Path, deadly: str, little_memory: Path
+) -> None:
+    with new_service(tmp_path, ENVIRONMENT) as service:
+        with service.run("analyzer", "-m", deadly, "-w", "1") as analyzer:
+            # Its workers are born into the same group.
+            (little_memory / "cgroup.procs").write_text(str(analyzer.process.pid))
+            analyzer.wait_ready()
+            service.publish(requests_with(service, SOME, {"hog": (104, 99)}))
+            all_answered(service, SOME)
+            assert restarts(analyzer) <= 3
+            assert "for want of memory" in analyzer.log_text()
+            assert analyzer.stop() == 0
+        check_answers(service, SOME, {"hog": ErrorCode.MODULE_CRASHED})
 
 
 @pytest.mark.timeout(240)

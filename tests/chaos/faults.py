@@ -54,6 +54,13 @@ def kill_supervisor(cluster: "Cluster", _: random.Random) -> None:
     cluster.restart_analyzer(signal.SIGKILL)
 
 
+def freeze_supervisor(cluster: "Cluster", _: random.Random) -> None:
+    """SIGSTOP of the supervisor for some seconds; its workers go on meanwhile."""
+    cluster.analyzer.process.send_signal(signal.SIGSTOP)
+    time.sleep(cluster.session_timeout_s + FREEZE_S)
+    cluster.analyzer.process.send_signal(signal.SIGCONT)
+
+
 def stop_analyzer(cluster: "Cluster", _: random.Random) -> None:
     """SIGTERM of the analyzer, as a deployment does, and a new one."""
     cluster.restart_analyzer(signal.SIGTERM)
@@ -239,6 +246,7 @@ ALL: Mapping[Fault, int] = {
     kill_worker: 6,
     freeze_worker: 2,
     kill_supervisor: 2,
+    freeze_supervisor: 1,
     stop_analyzer: 1,
     kill_sink: 3,
     freeze_sink: 1,
@@ -280,7 +288,9 @@ BROKER_BACK_S = 10.0
 OF_KAFKAS_PROXY = frozenset({kafka_is_silent, kafka_is_slow, kafka_breaks_off, cut_at_end_of_transaction})
 """Faults that want a single broker with a proxy before it."""
 _OF_A_BROKER = frozenset({kill_broker, stop_broker, freeze_broker, *OF_KAFKAS_PROXY})
-_OF_A_WORKER = frozenset({kill_worker, freeze_worker, kill_supervisor, stop_analyzer, rebalance_storm})
+_OF_A_WORKER = frozenset(
+    {kill_worker, freeze_worker, kill_supervisor, freeze_supervisor, stop_analyzer, rebalance_storm}
+)
 
 WEIGHTS = {"kills": KILLS, "all": ALL, "brokers": BROKERS}
 

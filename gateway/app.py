@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from gateway import dead_letters, images, old_api, openapi, results, stats, stream
+from gateway import dead_letters, images, old_api, openapi, pictures, results, stats, stream
 from gateway.limits import BodyLimit
 from gateway.page import add_page
 from gateway.problems import handle_problems
@@ -47,7 +47,7 @@ def make_app(services: Services) -> FastAPI:
     open_to_others = bool(settings.api_keys) or settings.allow_anonymous
     app.add_middleware(Guard, keys=settings.api_keys, only_here=not open_to_others)
     handle_problems(app)
-    for routes in (images, results, stream, stats, dead_letters):
+    for routes in (images, pictures, results, stream, stats, dead_letters):
         app.include_router(routes.router, prefix="/api/v1")
     app.include_router(old_api.router)
     add_page(app)

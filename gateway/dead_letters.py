@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from gateway.openapi import json_of, problems
+from gateway.openapi import json_answer, json_of, problems
 from gateway.problems import Refused
 from gateway.services import Given
 from producers.dead_letters import DeadLetterBox, Letter, LetterId, Replayer, Selection, State
@@ -71,7 +71,7 @@ async def list_dead_letters(
     found.sort(key=lambda letter: (letter.reason.failed_at, letter.id), reverse=True)
     counts = dict(Counter(letter.reason.code or "?" for letter in found).most_common())
     answer = DeadLetters([_shown(letter) for letter in found[:limit]], counts)
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return json_answer(answer)
 
 
 @router.post(
@@ -85,7 +85,7 @@ async def list_dead_letters(
 async def replay(letter_id: str, services: Given) -> Response:
     """Publishes one letter again where it came from, with its identity: nothing is answered twice."""
     published = await _read(_replay, services.kafka, LetterId.parse(letter_id))
-    return Response(msgspec.json.encode(Replay(published)), media_type="application/json")
+    return json_answer(Replay(published))
 
 
 def _replay(kafka: Any, letter_id: LetterId) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
 
 from gateway.problems import PROBLEM, STATUSES, Problem
 from schemas.errors import ErrorCode
@@ -27,6 +28,13 @@ def json_of(kind: type, description: str, example: Any = None) -> dict[str, Any]
     if example is not None:
         content["example"] = msgspec.to_builtins(example)
     return {"description": description, "content": {"application/json": content}}
+
+
+def json_answer(
+    value: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """What `json_of` has promised."""
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 
 def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:

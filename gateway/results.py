@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from msgspec.structs import replace
 
-from gateway.openapi import json_of, problems
+from gateway.openapi import json_answer, json_of, problems
 from gateway.problems import Refused
 from gateway.services import Given, Services
 from gateway.stored import Page, Wanted, read_cursor, read_page
@@ -109,7 +109,7 @@ async def list_results(
             first = await _page(services, filters, EXPORT_PAGE)
             return StreamingResponse(_export(services, filters, first, encode), media_type=kind)
     page = await _page(services, filters, limit)
-    return Response(msgspec.json.encode(ResultList(page.results, page.cursor)), media_type="application/json")
+    return json_answer(ResultList(page.results, page.cursor))
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -130,7 +130,7 @@ class Answers(msgspec.Struct, frozen=True):
 async def show_result(request_id: str, services: Given) -> Response:
     """The answers to one request."""
     found = await answers_to(services, request_id)
-    return Response(msgspec.json.encode(Answers(request_id, found)), media_type="application/json")
+    return json_answer(Answers(request_id, found))
 
 
 async def answers_to(services: Services, request_id: str) -> list[Result]:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from gateway.openapi import json_of, problems
+from gateway.openapi import json_answer, json_of, problems
 from gateway.services import Given
 from infra.kafka import make_admin
 from infra.postgres import Cursor
@@ -102,7 +102,7 @@ async def stats(
         ],
         labels,
     )
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return json_answer(answer)
 
 
 def _read(cursor: Cursor, minutes: int) -> tuple[list[Any], dict[str, dict[str, int]], dict[str, int]]:

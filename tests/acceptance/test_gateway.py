@@ -1,10 +1,8 @@
 """The gateway as programs use it, with a real analyzer and sink behind it."""
 
-import contextlib
 import io
 import json
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,40 +14,17 @@ import pytest
 from PIL import Image
 
 from tests import images
-from tests.service import PROJECT, Running, Service, eventually, new_service
+from tests.gateway_support import free_port, gateway, whole_service
+from tests.service import PROJECT, Service, eventually
 from tests.stack import RunningStack
 
 RED = (255, 0, 0)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextlib.contextmanager
-def gateway(service: Service, **environment: str) -> Iterator[tuple[httpx.Client, Running]]:
-    """A running gateway, and a client of it."""
-    port = free_port()
-    with (
-        service.run("gateway", GATEWAY_ADDRESS=f"127.0.0.1:{port}", **environment) as running,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
-    ):
-        running.wait_ready()
-        eventually(lambda: client.get("/readyz").status_code == 200)
-        yield client, running
-
-
 @pytest.fixture(scope="module")
 def service(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A whole service: analyzer and sink."""
-    with (
-        new_service(tmp_path_factory.mktemp("gateway")) as made,
-        made.run("analyzer", "-m", "dummy", "-w", "1") as analyzer,
-        made.run("sink") as sink,
-    ):
-        analyzer.wait_ready()
-        sink.wait_ready()
+    with whole_service(tmp_path_factory.mktemp("gateway")) as made:
         yield made
 
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 from tests import images
-from tests.acceptance.test_gateway import gateway
-from tests.service import Running, Service, new_service
+from tests.gateway_support import gateway, whole_service
+from tests.service import Running, Service
 from tests.stack import RunningStack
 
 CHROMIUM = shutil.which("chromium")
@@ -25,13 +25,7 @@ SOON_MS = 10_000
 @pytest.fixture(scope="module")
 def service(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Analyzer and sink."""
-    with (
-        new_service(tmp_path_factory.mktemp("page")) as made,
-        made.run("analyzer", "-m", "dummy", "-w", "1") as analyzer,
-        made.run("sink") as sink,
-    ):
-        analyzer.wait_ready()
-        sink.wait_ready()
+    with whole_service(tmp_path_factory.mktemp("page")) as made:
         yield made
 
 
